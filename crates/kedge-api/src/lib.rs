@@ -1,0 +1,1 @@
+//! Resource kinds, names and ids as types, policy evaluation.

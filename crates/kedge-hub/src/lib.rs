@@ -1,0 +1,1 @@
+//! The hub: it relays ciphertext, decides who may connect, and keeps the books.

@@ -1,0 +1,1 @@
+//! Frames, streams and links of the kedge tunnel as pure state machines.

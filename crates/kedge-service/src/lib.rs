@@ -1,0 +1,1 @@
+//! What every kedge daemon needs: configuration, logging, readiness, drain, metrics.

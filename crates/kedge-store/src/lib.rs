@@ -1,0 +1,1 @@
+//! The store of resources: one trait, an embedded implementation.

@@ -1,0 +1,1 @@
+//! The tokio, WebSocket and TLS shell around kedge-proto.
