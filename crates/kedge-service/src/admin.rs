@@ -1,0 +1,287 @@
+//! The administration endpoint: `/live`, `/ready`, `/metrics` on a port of their own.
+//!
+//! It never shows anything secret and changes nothing; it still belongs on loopback or behind a
+//! network policy, because metrics tell how busy one is.
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::IntoResponse;
+use axum::routing::get;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::time::timeout;
+
+use crate::defaults;
+use crate::listen::{Accepted, Acceptor};
+use crate::metrics::{self, Metrics};
+use crate::shutdown::{Shutdown, Stage};
+
+/// Whether the daemon can do its work, and if not, what is missing. Clones are handles.
+#[derive(Clone, Debug)]
+pub struct Readiness {
+    missing: Arc<watch::Sender<BTreeMap<&'static str, String>>>,
+}
+
+impl Readiness {
+    /// Nothing is missing yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            missing: Arc::new(watch::Sender::new(BTreeMap::new())),
+        }
+    }
+
+    /// `part` does not work; `reason` is shown to whoever asks.
+    pub fn missing(&self, part: &'static str, reason: impl Into<String>) {
+        self.missing.send_modify(|missing| {
+            missing.insert(part, reason.into());
+        });
+    }
+
+    /// `part` works.
+    pub fn present(&self, part: &'static str) {
+        self.missing
+            .send_if_modified(|missing| missing.remove(part).is_some());
+    }
+
+    /// What is missing now, by part.
+    #[must_use]
+    pub fn reasons(&self) -> BTreeMap<&'static str, String> {
+        self.missing.borrow().clone()
+    }
+}
+
+impl Default for Readiness {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// The endpoint, built and not yet running.
+#[derive(Debug)]
+pub struct Admin {
+    acceptor: Acceptor,
+    router: Router,
+}
+
+#[derive(Clone, Debug)]
+struct Shared {
+    readiness: Readiness,
+    metrics: Metrics,
+    shutdown: Shutdown,
+}
+
+impl Admin {
+    /// Serves on `listener` what `readiness` and `metrics` know.
+    #[must_use]
+    pub fn new(
+        listener: TcpListener,
+        readiness: Readiness,
+        metrics: Metrics,
+        shutdown: Shutdown,
+    ) -> Self {
+        let router = Router::new()
+            .route("/live", get(|| async { "alive\n" }))
+            .route("/ready", get(ready))
+            .route("/metrics", get(render))
+            .with_state(Shared {
+                readiness,
+                metrics,
+                shutdown,
+            });
+        Self {
+            acceptor: Acceptor::new(listener, defaults::ADMIN_CONNECTIONS),
+            router,
+        }
+    }
+
+    /// Serves until [`Stage::Cut`], so that probes see the drain. Its connections are tasks of
+    /// `shutdown`.
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe: dropping it stops accepting; connections go on until [`Stage::Cut`].
+    pub async fn run(mut self, shutdown: Shutdown) {
+        loop {
+            let Accepted {
+                stream,
+                peer,
+                permit,
+            } = tokio::select! {
+                biased;
+                () = shutdown.reached(Stage::Cut) => return,
+                accepted = self.acceptor.accept() => accepted,
+            };
+            let router = self.router.clone();
+            let cut = shutdown.clone();
+            let serve = async move {
+                let _permit = permit;
+                let service = service_fn(move |request: http::Request<Incoming>| {
+                    let router = router.clone();
+                    async move { Ok::<_, Infallible>(answer(router, request).await) }
+                });
+                let connection = hyper::server::conn::http1::Builder::new()
+                    .timer(TokioTimer::new())
+                    .header_read_timeout(defaults::ADMIN_HEADER_TIME)
+                    .max_buf_size(defaults::ADMIN_HEADER_BYTES)
+                    .serve_connection(TokioIo::new(stream), service);
+                tokio::select! {
+                    ended = timeout(defaults::ADMIN_CONNECTION_TIME, connection) => {
+                        tracing::trace!(%peer, ?ended, "administration connection ended");
+                    }
+                    () = cut.reached(Stage::Cut) => {}
+                }
+            };
+            shutdown.tasks().spawn("admin connection", serve);
+        }
+    }
+}
+
+async fn answer(
+    router: Router,
+    request: http::Request<Incoming>,
+) -> http::Response<axum::body::Body> {
+    use tower::ServiceExt as _;
+    match router.oneshot(request).await {
+        Ok(response) => response,
+        Err(never) => match never {},
+    }
+}
+
+#[expect(clippy::unused_async, reason = "axum's handlers are async functions")]
+async fn ready(State(shared): State<Shared>) -> impl IntoResponse {
+    let mut reasons = shared.readiness.reasons();
+    if shared.shutdown.stage() > Stage::Running {
+        reasons.insert("shutdown", "the daemon is stopping".to_owned());
+    }
+    if reasons.is_empty() {
+        return (StatusCode::OK, "ready\n".to_owned());
+    }
+    let lines = reasons
+        .iter()
+        .map(|(part, reason)| format!("{part}: {reason}\n"))
+        .collect();
+    (StatusCode::SERVICE_UNAVAILABLE, lines)
+}
+
+#[expect(clippy::unused_async, reason = "axum's handlers are async functions")]
+async fn render(State(shared): State<Shared>) -> impl IntoResponse {
+    (
+        [(header::CONTENT_TYPE, metrics::CONTENT_TYPE)],
+        shared.metrics.render(),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::listen;
+    use crate::shutdown::StopLimits;
+    use std::net::SocketAddr;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpStream;
+
+    struct Running {
+        address: SocketAddr,
+        readiness: Readiness,
+        shutdown: Shutdown,
+    }
+
+    fn start() -> Running {
+        let listener = listen::bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+        let address = listener.local_addr().unwrap();
+        let (readiness, shutdown) = (Readiness::new(), Shutdown::new());
+        let metrics = Metrics::new("test", "1");
+        let admin = Admin::new(listener, readiness.clone(), metrics, shutdown.clone());
+        shutdown.tasks().spawn("admin", admin.run(shutdown.clone()));
+        Running {
+            address,
+            readiness,
+            shutdown,
+        }
+    }
+
+    async fn fetch(address: SocketAddr, path: &str) -> String {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        answer
+    }
+
+    #[tokio::test]
+    async fn probes_tell_what_is_missing() {
+        let running = start();
+        assert!(
+            fetch(running.address, "/live")
+                .await
+                .starts_with("HTTP/1.1 200 ")
+        );
+        assert!(
+            fetch(running.address, "/ready")
+                .await
+                .starts_with("HTTP/1.1 200 ")
+        );
+        running.readiness.missing("store", "disk full");
+        let answer = fetch(running.address, "/ready").await;
+        assert!(answer.starts_with("HTTP/1.1 503 ") && answer.ends_with("store: disk full\n"));
+        running.readiness.present("store");
+        assert!(
+            fetch(running.address, "/ready")
+                .await
+                .starts_with("HTTP/1.1 200 ")
+        );
+        assert!(
+            fetch(running.address, "/nothing")
+                .await
+                .starts_with("HTTP/1.1 404 ")
+        );
+    }
+
+    #[tokio::test]
+    async fn metrics_are_openmetrics() {
+        let running = start();
+        let answer = fetch(running.address, "/metrics").await;
+        assert!(answer.contains("application/openmetrics-text"), "{answer}");
+        assert!(answer.ends_with("# EOF\n"), "{answer}");
+    }
+
+    #[tokio::test]
+    async fn a_stopping_daemon_is_not_ready_but_alive_and_ends_clean() {
+        let running = start();
+        let session = running.shutdown.clone();
+        let gate = tokio_util::sync::CancellationToken::new();
+        let open = gate.clone();
+        running
+            .shutdown
+            .sessions()
+            .spawn("session", async move { open.cancelled().await });
+        running.shutdown.begin();
+        let stop = session.sequence(StopLimits::default());
+        let probe = async {
+            running.shutdown.reached(Stage::Drain).await;
+            let answer = fetch(running.address, "/ready").await;
+            assert!(
+                answer.ends_with("shutdown: the daemon is stopping\n"),
+                "{answer}"
+            );
+            assert!(
+                fetch(running.address, "/live")
+                    .await
+                    .starts_with("HTTP/1.1 200 ")
+            );
+            gate.cancel();
+        };
+        let (report, ()) = tokio::join!(stop, probe);
+        assert_eq!((report.cut_sessions, report.left_tasks), (0, 0));
+    }
+}
