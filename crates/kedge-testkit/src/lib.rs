@@ -1,1 +1,33 @@
-//! Helpers for kedge's tests: real sshd, real daemons, links that stall and cut.
+//! What kedge's tests, benchmarks and the demo are made of: real daemons and a real sshd in scratch folders, links
+//! that stall and cut, peers that misbehave, and counters of what is left behind.
+//!
+//! It is not a mock of anything: everything runs as it would on a machine, on free loopback ports, in process groups
+//! of its own. Nothing here touches the machine's sshd, `~/.ssh` or a port in use, and what a value starts ends with
+//! that value.
+//!
+//! ```text
+//!  Person ── kedge / ssh ──► Hub ◄── Wire ◄── Agent ──► Sshd | Target
+//!                             ▲
+//!              peers: TLS, HTTP, WebSocket and frames by hand, well or badly
+//! ```
+//!
+//! Without the feature `peers` it needs little and compiles in seconds; `cargo xtask demo` uses that half.
+
+pub mod agent;
+pub mod case;
+pub mod census;
+pub mod connect_proxy;
+pub mod defaults;
+pub mod hub;
+pub mod machine;
+pub mod person;
+pub mod process;
+pub mod run;
+pub mod sshd;
+pub mod stack;
+pub mod target;
+pub mod wait;
+pub mod wire;
+
+pub use case::{Case, case, skip};
+pub use stack::{SERVER, Stack};

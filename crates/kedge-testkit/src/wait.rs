@@ -1,0 +1,62 @@
+//! Waiting for a condition, never for a time.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+
+use crate::defaults;
+
+/// Looks at `probe` until it answers `Some`, or fails when `limit` has passed.
+///
+/// # Errors
+///
+/// The probe's own error at once; "waited … for WHAT" when the time is up.
+pub fn until<T>(
+    what: &str,
+    limit: Duration,
+    mut probe: impl FnMut() -> Result<Option<T>>,
+) -> Result<T> {
+    let start = Instant::now();
+    loop {
+        if let Some(found) = probe().with_context(|| format!("while waiting for {what}"))? {
+            return Ok(found);
+        }
+        if start.elapsed() > limit {
+            bail!("waited {} s for {what}", limit.as_secs());
+        }
+        std::thread::sleep(defaults::POLL);
+    }
+}
+
+/// [`until`] for a plain yes or no.
+///
+/// # Errors
+///
+/// As [`until`].
+pub fn until_true(
+    what: &str,
+    limit: Duration,
+    mut probe: impl FnMut() -> Result<bool>,
+) -> Result<()> {
+    until(what, limit, || Ok(probe()?.then_some(())))
+}
+
+/// Checks that a condition holds during the whole of `span`: for "nothing happens", which no event can announce.
+///
+/// # Errors
+///
+/// The probe's own error, or that the condition broke.
+pub fn throughout(
+    what: &str,
+    span: Duration,
+    mut probe: impl FnMut() -> Result<bool>,
+) -> Result<()> {
+    let start = Instant::now();
+    while start.elapsed() < span {
+        if !probe()? {
+            bail!("{what} held for only {} ms", start.elapsed().as_millis());
+        }
+        std::thread::sleep(defaults::POLL);
+    }
+    Ok(())
+}
