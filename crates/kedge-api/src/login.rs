@@ -1,0 +1,166 @@
+//! As which unix user a person logs in at a server.
+//!
+//! - `spec.sshUser` of the server wins;
+//! - else the configured claim, checked strictly and never rewritten;
+//! - `alice@corp.example` becomes `alice` only where the mapping lists that domain;
+//! - a login the person asks for is taken as it is, and a policy must list it literally;
+//! - nothing to go by is a refusal, never a default user.
+
+use serde::{Deserialize, Serialize};
+
+use crate::names::{Login, NameError};
+use crate::principal::Principal;
+use crate::resources::ServerSpec;
+use crate::text::Printable;
+
+/// How a claim becomes a login.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", default, deny_unknown_fields)]
+pub struct LoginMapping {
+    /// The claim that holds the login.
+    pub claim: String,
+    /// Mail domains whose local part is the login.
+    pub local_part_domains: Vec<String>,
+}
+
+impl Default for LoginMapping {
+    fn default() -> Self {
+        Self {
+            claim: "preferred_username".to_owned(),
+            local_part_domains: Vec::new(),
+        }
+    }
+}
+
+/// A login, and where it comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MappedLogin {
+    /// The unix user.
+    pub login: Login,
+    /// Where it comes from.
+    pub origin: LoginOrigin,
+}
+
+/// Where a login comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum LoginOrigin {
+    /// The person's claim.
+    Claim,
+    /// The person asked for it, and the mapping alone would have given another, or none.
+    Requested,
+    /// The server's `spec.sshUser`.
+    ServerUser,
+}
+
+/// Why there is no login.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum LoginError {
+    /// The claim is not there.
+    #[error("your identity has no claim `{claim}`, which names the login")]
+    ClaimMissing {
+        /// The claim's name.
+        claim: String,
+    },
+    /// The claim is no string.
+    #[error("the claim `{claim}` of your identity is not a text")]
+    ClaimNotText {
+        /// The claim's name.
+        claim: String,
+    },
+    /// The claim is a mail address of a domain that the mapping does not list.
+    #[error("the claim `{claim}` is `{value}`, and logins of that domain are not accepted")]
+    DomainNotListed {
+        /// The claim's name.
+        claim: String,
+        /// Its value, made printable.
+        value: String,
+    },
+    /// The claim is a mail address that its issuer has not verified.
+    #[error("the claim `email` is not verified by its issuer")]
+    EmailNotVerified,
+    /// The claim's text is no unix login.
+    #[error("the claim `{claim}` names no legal login")]
+    Illegal {
+        /// The claim's name.
+        claim: String,
+        /// What is wrong with it.
+        #[source]
+        source: NameError,
+    },
+}
+
+impl LoginMapping {
+    /// The login of a person at a server.
+    ///
+    /// A `requested` login is taken as asked; whether it is allowed is the policy's business.
+    ///
+    /// # Errors
+    /// [`LoginError`] when nothing names a login and the person asks for none.
+    pub fn map(
+        &self,
+        principal: &Principal,
+        server: &ServerSpec,
+        requested: Option<&Login>,
+    ) -> Result<MappedLogin, LoginError> {
+        let mapped = match &server.ssh_user {
+            Some(user) => Ok(MappedLogin {
+                login: user.clone(),
+                origin: LoginOrigin::ServerUser,
+            }),
+            None => self.from_claims(principal).map(|login| MappedLogin {
+                login,
+                origin: LoginOrigin::Claim,
+            }),
+        };
+        match (requested, mapped) {
+            (None, mapped) => mapped,
+            (Some(wanted), Ok(mapped)) if mapped.login == *wanted => Ok(mapped),
+            (Some(wanted), _) => Ok(MappedLogin {
+                login: wanted.clone(),
+                origin: LoginOrigin::Requested,
+            }),
+        }
+    }
+
+    /// The login that a person's claims alone give.
+    ///
+    /// # Errors
+    /// [`LoginError`] when the claim is absent or names no login.
+    pub fn from_claims(&self, principal: &Principal) -> Result<Login, LoginError> {
+        let claim = || Printable::new(&self.claim).to_string();
+        let value = match principal.claims.get(&self.claim) {
+            None | Some(serde_json::Value::Null) => {
+                return Err(LoginError::ClaimMissing { claim: claim() });
+            }
+            Some(serde_json::Value::String(text)) => text.as_str(),
+            Some(_) => return Err(LoginError::ClaimNotText { claim: claim() }),
+        };
+        let local = match value.rsplit_once('@') {
+            None => value,
+            Some((local, domain)) => {
+                if !self
+                    .local_part_domains
+                    .iter()
+                    .any(|listed| listed.eq_ignore_ascii_case(domain))
+                {
+                    let value = Printable::new(value).to_string();
+                    return Err(LoginError::DomainNotListed {
+                        claim: claim(),
+                        value,
+                    });
+                }
+                let verified = principal.claims.get("email_verified");
+                if self.claim == "email" && verified != Some(&serde_json::Value::Bool(true)) {
+                    return Err(LoginError::EmailNotVerified);
+                }
+                local
+            }
+        };
+        local.parse().map_err(|source| LoginError::Illegal {
+            claim: claim(),
+            source,
+        })
+    }
+}

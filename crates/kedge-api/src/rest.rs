@@ -1,0 +1,200 @@
+//! The bodies of the hub's REST API that are no objects.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::assertion::AgentPublicKey;
+use crate::names::{
+    Fingerprint, Group, HostKeys, HubId, HubName, Labels, Line, Login, ObjectName, ServerName,
+    SessionId, Subject, Suffix,
+};
+use crate::principal::AuthMethod;
+use crate::resources::{Permission, Server, ServerPhase};
+use crate::time::Time;
+
+/// `GET /.well-known/kedge`: what a hub tells everybody about itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Discovery {
+    /// The hub's id: the audience of agents' assertions.
+    pub id: HubId,
+    /// What people call it.
+    pub name: HubName,
+    /// Its version.
+    pub version: Line,
+    /// The tunnel protocols it speaks, oldest first.
+    pub protocols: Vec<String>,
+    /// How people authenticate.
+    pub authentication: Authentication,
+    /// What follows a server's name in `ssh web01.SUFFIX`.
+    pub suffix: Suffix,
+    /// `sha256:…` of its certificate, when it made that itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate_pin: Option<String>,
+}
+
+/// How people authenticate at a hub.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Authentication {
+    /// The ways in; none means that people are refused.
+    pub methods: Vec<AuthMethod>,
+}
+
+/// `POST …/enrollments`: an agent asks to become a server.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Enrollment {
+    /// The server's name.
+    pub name: ServerName,
+    /// The agent's public key.
+    pub public_key: AgentPublicKey,
+    /// The labels it asks for; those of its join token win.
+    #[serde(default, skip_serializing_if = "Labels::is_empty")]
+    pub labels: Labels,
+    /// The host keys of its sshd, to be pinned.
+    #[serde(default)]
+    pub host_keys: HostKeys,
+    /// The operating system.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub os: Option<Line>,
+    /// The processor architecture.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub arch: Option<Line>,
+    /// The agent's version.
+    pub version: Line,
+    /// The assertion that proves possession of the key, bound to the join token
+    /// (see [`crate::assertion`]).
+    pub proof: String,
+}
+
+/// The answer to an [`Enrollment`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Enrolled {
+    /// The server, as stored.
+    pub server: Server,
+    /// Whose it is now.
+    pub hub: HubIdentity,
+}
+
+/// A hub by id and name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct HubIdentity {
+    /// The audience of assertions.
+    pub id: HubId,
+    /// What people call it.
+    pub name: HubName,
+}
+
+/// `POST …/servers/NAME/agentreport`: what an agent says of its server, at each start and when the
+/// host keys change.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AgentReport {
+    /// The host keys its sshd has now.
+    #[serde(default)]
+    pub host_keys: HostKeys,
+    /// The operating system.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub os: Option<Line>,
+    /// The processor architecture.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub arch: Option<Line>,
+    /// The agent's version.
+    pub version: Line,
+}
+
+/// `POST …/servers/NAME/hostkeys`: an operator accepts host keys that changed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct HostKeyAcceptance {
+    /// The fingerprints of all keys to trust from now on; each must be among the observed ones.
+    pub accept: BTreeSet<Fingerprint>,
+}
+
+/// `GET …/whoami`: what the hub makes of the caller.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct WhoAmI {
+    /// Who vouches for them.
+    pub issuer: Line,
+    /// Who they are to the issuer.
+    pub subject: Subject,
+    /// The groups they are in.
+    #[serde(default)]
+    pub groups: BTreeSet<Group>,
+    /// What else the issuer says.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub claims: BTreeMap<String, serde_json::Value>,
+    /// How they proved it.
+    pub method: AuthMethod,
+    /// The login their claims give, where a server does not set another.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub login: Option<Login>,
+    /// Why there is no login.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub login_error: Option<String>,
+    /// What they may do at the hub itself: `admin`, or nothing.
+    #[serde(default)]
+    pub permissions: Vec<String>,
+    /// When what they showed ends.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<Time>,
+}
+
+/// `GET …/servers/NAME/access`: what a client needs to start `ssh`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ServerAccess {
+    /// The server.
+    pub server: ServerName,
+    /// The unix user to log in as.
+    pub login: Login,
+    /// The host keys to trust, and no others.
+    pub host_keys: HostKeys,
+    /// Whether it is there.
+    pub phase: ServerPhase,
+}
+
+/// `GET …/sessions`: the sessions that live now.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SessionList {
+    /// In the order they began.
+    pub items: Vec<SessionInfo>,
+}
+
+/// One session that lives.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SessionInfo {
+    /// Its id, as in the audit.
+    pub id: SessionId,
+    /// Who vouches for the person.
+    pub issuer: Line,
+    /// The person.
+    pub subject: Subject,
+    /// The server.
+    pub server: ServerName,
+    /// The unix user.
+    pub login: Login,
+    /// To do what.
+    pub permission: Permission,
+    /// The policy that allows it.
+    pub policy: ObjectName,
+    /// Where the person connects from.
+    pub source: Line,
+    /// When it began.
+    pub since: Time,
+    /// When it must end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<Time>,
+    /// Bytes from the person to the server.
+    pub bytes_up: u64,
+    /// Bytes from the server to the person.
+    pub bytes_down: u64,
+}
