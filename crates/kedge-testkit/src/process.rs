@@ -280,7 +280,9 @@ pub fn describe(command: &Command) -> String {
         .join(" ")
 }
 
-fn parent_of(pid: u32) -> Option<u32> {
+/// The parent of a process.
+#[must_use]
+pub fn parent_of(pid: u32) -> Option<u32> {
     stat_fields(pid)?.get(1)?.parse().ok()
 }
 

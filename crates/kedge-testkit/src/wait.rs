@@ -1,10 +1,20 @@
 //! Waiting for a condition, never for a time.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
 use crate::defaults;
+
+static INTERRUPTED: OnceLock<Arc<AtomicBool>> = OnceLock::new();
+
+/// From now on every wait of this process ends with an error once `flag` is set: for programs that must clean up on
+/// Ctrl-C. Only the first call counts.
+pub fn interrupted_by(flag: Arc<AtomicBool>) {
+    let _ = INTERRUPTED.set(flag);
+}
 
 /// Looks at `probe` until it answers `Some`, or fails when `limit` has passed.
 ///
@@ -20,6 +30,12 @@ pub fn until<T>(
     loop {
         if let Some(found) = probe().with_context(|| format!("while waiting for {what}"))? {
             return Ok(found);
+        }
+        if INTERRUPTED
+            .get()
+            .is_some_and(|flag| flag.load(Ordering::SeqCst))
+        {
+            bail!("a signal ended the wait for {what}");
         }
         if start.elapsed() > limit {
             bail!("waited {} s for {what}", limit.as_secs());

@@ -1,3 +1,7 @@
-//! Entry point.
+//! Developer commands: `cargo xtask demo`, `test`, `generate`, `bless`.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    xtask::main()
+}

@@ -1,0 +1,30 @@
+//! `cargo xtask bless`: takes what the programs say now as what they should say.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+
+use crate::builder::{Step, cargo};
+use crate::{defaults, generate};
+
+/// Refreshes the snapshots of all tests and the generated files. Read the difference before committing it.
+pub(crate) fn run() -> Result<ExitCode> {
+    let mut command = cargo();
+    command.args([
+        "test",
+        "--locked",
+        "--workspace",
+        "--exclude",
+        "kedge-e2e",
+        "--no-fail-fast",
+    ]);
+    command
+        .env("INSTA_UPDATE", "always")
+        .env("INSTA_FORCE_PASS", "1");
+    command
+        .env("SNAPSHOTS", "overwrite")
+        .env("TRYCMD", "overwrite")
+        .env("KEDGE_BLESS", "1");
+    Step::new(command).shown(defaults::BUILD)?;
+    generate::run()
+}

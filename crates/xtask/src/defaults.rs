@@ -1,0 +1,36 @@
+//! How long things may take, and which versions of tools are used.
+
+use std::time::Duration;
+
+/// One compilation of everything from nothing on two cores takes eight minutes; slower machines exist.
+pub(crate) const BUILD: Duration = Duration::from_secs(30 * 60);
+
+/// One binary of unit and property tests.
+pub(crate) const UNIT: Duration = Duration::from_secs(5 * 60);
+
+/// All documentation tests: each is compiled.
+pub(crate) const DOC: Duration = Duration::from_secs(10 * 60);
+
+/// One end-to-end test. The slowest waits for a silent loss (40 s) twice.
+pub(crate) const E2E: Duration = Duration::from_secs(4 * 60);
+
+/// Installing a tool from its sources.
+pub(crate) const INSTALL: Duration = Duration::from_secs(15 * 60);
+
+/// Fetching the advisory database.
+pub(crate) const FETCH: Duration = Duration::from_secs(120);
+
+/// One run of a program that only prints.
+pub(crate) const PRINT: Duration = Duration::from_secs(30);
+
+/// Packages from apt.
+pub(crate) const APT: Duration = Duration::from_secs(10 * 60);
+
+/// End-to-end tests spend their time waiting: this many run at once for each core.
+pub(crate) const E2E_PER_CORE: usize = 2;
+
+/// And no more than this many altogether, for sshd's and the loopback's sake.
+pub(crate) const E2E_MOST: usize = 8;
+
+/// The version of cargo-deny that `deny.toml` is written for.
+pub(crate) const CARGO_DENY: &str = "0.20.2";

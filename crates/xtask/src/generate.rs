@@ -1,0 +1,95 @@
+//! `cargo xtask generate`: the reference pages and man pages, as the programs themselves print them.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+
+use anyhow::{Context, Result, ensure};
+
+use crate::builder::{Step, Workspace};
+use crate::defaults;
+
+/// The programs that describe themselves.
+const PROGRAMS: &[&str] = &["kedge", "kedge-agent", "kedge-hub"];
+
+/// Writes what is generated into the repository.
+pub(crate) fn run() -> Result<ExitCode> {
+    let workspace = Workspace::find()?;
+    let bins = workspace.programs()?;
+    let pages = pages(&bins)?;
+    for (path, content) in &pages {
+        let path = workspace.root.join(path);
+        fs::create_dir_all(path.parent().context("a page has a folder")?)?;
+        fs::write(&path, content).with_context(|| format!("write {}", path.display()))?;
+    }
+    for stale in stale(&workspace.root, &pages)? {
+        fs::remove_file(workspace.root.join(&stale))?;
+        println!("removed {}", stale.display());
+    }
+    println!("{} generated files are up to date", pages.len());
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The generated files that are not in the repository as the programs would write them now.
+pub(crate) fn drift(root: &Path, bins: &Path) -> Result<Vec<PathBuf>> {
+    let pages = pages(bins)?;
+    let changed = pages.iter().filter(|(path, content)| {
+        fs::read_to_string(root.join(path)).map_or(true, |there| &there != *content)
+    });
+    let mut drift: Vec<PathBuf> = changed.map(|(path, _)| path.clone()).collect();
+    drift.extend(stale(root, &pages)?);
+    Ok(drift)
+}
+
+/// Every generated file, by its path in the repository.
+fn pages(bins: &Path) -> Result<BTreeMap<PathBuf, String>> {
+    let mut pages = BTreeMap::new();
+    for program in PROGRAMS {
+        let reference = printed(bins, program, &["reference"])?;
+        pages.insert(
+            PathBuf::from(format!("docs/reference/{program}.md")),
+            reference,
+        );
+        for (name, page) in manuals(bins, program)? {
+            pages.insert(PathBuf::from(format!("docs/man/{name}")), page);
+        }
+    }
+    Ok(pages)
+}
+
+/// The man pages of a program, one for each command: `man FOLDER` writes them.
+fn manuals(bins: &Path, program: &str) -> Result<BTreeMap<String, String>> {
+    let folder = tempfile::tempdir()?;
+    let path = folder.path().display().to_string();
+    printed(bins, program, &["man", &path])?;
+    let mut found = BTreeMap::new();
+    for entry in fs::read_dir(folder.path())? {
+        let entry = entry?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        found.insert(name, fs::read_to_string(entry.path())?);
+    }
+    ensure!(!found.is_empty(), "`{program} man` wrote nothing");
+    Ok(found)
+}
+
+fn printed(bins: &Path, program: &str, words: &[&str]) -> Result<String> {
+    let mut command = Command::new(bins.join(program));
+    command.args(words);
+    Ok(Step::new(command).quietly(defaults::PRINT)?.out())
+}
+
+/// Man pages of commands that no longer exist.
+fn stale(root: &Path, pages: &BTreeMap<PathBuf, String>) -> Result<Vec<PathBuf>> {
+    let folder = root.join("docs/man");
+    let mut found = Vec::new();
+    if folder.is_dir() {
+        for entry in fs::read_dir(&folder)? {
+            let path = Path::new("docs/man").join(entry?.file_name());
+            if !pages.contains_key(&path) {
+                found.push(path);
+            }
+        }
+    }
+    Ok(found)
+}

@@ -1,0 +1,65 @@
+//! Developer commands: `cargo xtask demo`, `test`, `generate`, `bless`.
+//!
+//! It builds and runs what is in this repository, and what it starts ends with it: children live in process groups of
+//! their own and are ended by id, on success, on failure, on Ctrl-C and on SIGTERM.
+
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a developer reads this on a terminal"
+)]
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::Parser;
+
+mod bless;
+mod builder;
+mod defaults;
+mod demo;
+mod generate;
+mod interrupt;
+mod packages;
+mod test;
+
+/// Developer commands of kedge.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+enum Commands {
+    /// Refresh the goldens and the generated files.
+    Bless,
+    /// Start a hub, an agent and a scratch sshd, and go the whole way with the system's ssh.
+    Demo(demo::Arguments),
+    /// Write docs/reference and docs/man from the programs themselves.
+    Generate,
+    /// Run everything, or only some groups.
+    Test(test::Arguments),
+}
+
+/// Parses the command line and runs it.
+#[must_use]
+pub fn main() -> ExitCode {
+    let commands = Commands::parse();
+    match run(commands) {
+        Ok(code) => code,
+        Err(error) if interrupt::happened() => {
+            eprintln!("interrupted: {error:#}");
+            ExitCode::from(130)
+        }
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(commands: Commands) -> Result<ExitCode> {
+    interrupt::watch()?;
+    match commands {
+        Commands::Bless => bless::run(),
+        Commands::Demo(arguments) => demo::run(&arguments),
+        Commands::Generate => generate::run(),
+        Commands::Test(arguments) => test::run(&arguments),
+    }
+}

@@ -1,0 +1,155 @@
+//! Unit, property and documentation tests: each test binary in a process of its own, with a deadline.
+
+use std::os::unix::process::CommandExt;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use kedge_testkit::process::{as_pid, descendants, kill_each};
+use kedge_testkit::wait;
+use rustix::process::{Signal, kill_process_group};
+
+use super::orphans;
+use super::tally::{Report, Tally};
+use crate::builder::{Built, Workspace, cargo, compile, drain};
+use crate::defaults;
+
+const GROUP: &str = "unit";
+
+/// How one run of a test binary ended.
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    /// Everything it printed.
+    pub(crate) output: String,
+    /// Whether it ended with success.
+    pub(crate) success: bool,
+    /// Whether it had to be killed.
+    pub(crate) killed: bool,
+    /// How long it took.
+    pub(crate) took: Duration,
+}
+
+/// Builds and runs them.
+pub(crate) fn run(workspace: &Workspace, only: &str, tally: &mut Tally) -> Result<()> {
+    println!("unit: building the tests");
+    let mut command = cargo();
+    command.current_dir(&workspace.root);
+    command.args([
+        "test",
+        "--locked",
+        "--workspace",
+        "--exclude",
+        "kedge-e2e",
+        "--lib",
+        "--bins",
+        "--tests",
+        "--no-run",
+    ]);
+    for built in compile(command)?.iter().filter(|built| built.test) {
+        one(built, only, tally)?;
+    }
+    documentation(workspace, only, tally)
+}
+
+fn one(built: &Built, only: &str, tally: &mut Tally) -> Result<()> {
+    let name = format!("{} {} {}", built.package, built.kind, built.target);
+    let mut command = Command::new(&built.path);
+    command
+        .current_dir(&built.folder)
+        .env("CARGO_MANIFEST_DIR", &built.folder)
+        .arg(only);
+    let outcome = run_harness(command, defaults::UNIT)?;
+    judge(&name, &outcome, tally);
+    Ok(())
+}
+
+fn documentation(workspace: &Workspace, only: &str, tally: &mut Tally) -> Result<()> {
+    let mut command = cargo();
+    command.current_dir(&workspace.root);
+    command.args([
+        "test",
+        "--locked",
+        "--workspace",
+        "--doc",
+        "--no-fail-fast",
+        "--",
+        only,
+    ]);
+    let outcome = run_harness(command, defaults::DOC)?;
+    judge("documentation", &outcome, tally);
+    Ok(())
+}
+
+fn judge(name: &str, outcome: &Outcome, tally: &mut Tally) {
+    let report = Report::read(&outcome.output);
+    for ignored in &report.ignored {
+        tally.skipped(GROUP, name, ignored);
+    }
+    for failed in &report.failed {
+        tally.failed(GROUP, &format!("{name} {failed}"), "");
+    }
+    if outcome.killed {
+        tally.failed(
+            GROUP,
+            name,
+            &format!(
+                "killed after {} s\n{}",
+                outcome.took.as_secs(),
+                outcome.output
+            ),
+        );
+    } else if !outcome.success {
+        let what = if report.failed.is_empty() {
+            "the process failed"
+        } else {
+            "its output"
+        };
+        if report.failed.is_empty() {
+            tally.failed(GROUP, name, what);
+        }
+        for line in outcome.output.lines() {
+            println!("      | {line}");
+        }
+    }
+    if report.passed > 0 {
+        tally.many_passed(GROUP, name, report.passed, outcome.took);
+    }
+}
+
+/// Runs a test harness in a process group of its own; kills the group and what descends from it at the deadline.
+pub(crate) fn run_harness(mut command: Command, limit: Duration) -> Result<Outcome> {
+    let start = Instant::now();
+    let (reader, writer) = std::io::pipe().context("make a pipe")?;
+    command
+        .stdin(Stdio::null())
+        .stdout(writer.try_clone()?)
+        .stderr(writer)
+        .process_group(0);
+    let mut child = orphans::spawn(&mut command).with_context(|| format!("start {command:?}"))?;
+    // The command keeps the writing ends open, and the reader would never see the end.
+    drop(command);
+    let output = drain(reader);
+    let ended = wait::until("the tests to end", limit, || Ok(child.try_wait()?));
+    let killed = ended.is_err();
+    if killed {
+        let family = descendants(child.id());
+        let _ = kill_process_group(as_pid(child.id())?, Signal::KILL);
+        kill_each(&family);
+        let _ = child.wait();
+    }
+    orphans::forget(child.id());
+    // Whatever a killed or careless test left alive would keep the pipe open.
+    let waited = wait::until_true("the end of the output", Duration::from_secs(2), || {
+        Ok(output.is_finished())
+    });
+    if waited.is_err() {
+        orphans::end_all();
+    }
+    let output = output.join().unwrap_or_default();
+    Ok(Outcome {
+        output,
+        success: matches!(ended, Ok(status) if status.success()),
+        killed,
+        took: start.elapsed(),
+    })
+}
