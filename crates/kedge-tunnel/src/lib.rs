@@ -1,10 +1,18 @@
 //! The tokio, WebSocket and TLS shell around kedge-proto.
 
+pub mod defaults;
+pub mod dial;
 pub mod link;
+pub mod proxy;
 pub mod relay;
+pub mod socket;
 pub mod splice;
 pub mod stream;
+pub mod tls;
+pub mod upgrade;
+pub mod version;
 
+pub use dial::{DialError, DialStage, Dialer, DialerBuilder, Negotiated, ResponseBody, Timeouts};
 pub use kedge_proto::{
     AttributeId, Attributes, LinkError, OpenFrame, RefuseCode, ResetCode, ResumeHash, ResumeSecret,
     SUBPROTOCOL, Side, StreamId, StreamKey, Target,
@@ -13,6 +21,11 @@ pub use link::{
     CloseReason, Incoming, Link, LinkClosed, LinkConfig, LinkDriver, LinkEnd, LinkStats,
     OpenRequest, websocket_config,
 };
+pub use proxy::{ProxyEnvironment, ProxyError, ProxyPolicy};
 pub use relay::{Relay, RelayBytes, RelayEnd, RelayHow, RelayParty};
+pub use socket::{HubStream, socket_options};
 pub use splice::{SpliceEnd, Spliced, splice};
 pub use stream::{OpenError, RecvHalf, SendHalf, StreamError, TunnelStream};
+pub use tls::{BadPin, CertificatePin, Trust, TrustError};
+pub use upgrade::{PendingError, PendingUpgrade, UpgradeError, upgrade};
+pub use version::{PROTOCOLS, PROTOCOLS_HEADER, VersionMismatch};
