@@ -55,7 +55,9 @@ pub use status::{Status, StatusReason};
 pub use time::Time;
 pub use tokens::{JoinTokenName, JoinTokenSecret, PersonToken, TokenHash};
 
-/// The API group and version of every kind here.
+/// The API group of every kind here.
+pub const API_GROUP: &str = "kedge.dev";
+/// The same with its version.
 pub const API_VERSION: &str = "kedge.dev/v1alpha1";
 /// Where the group's resources are on the hub, without a trailing slash.
 pub const API_PATH: &str = "/apis/kedge.dev/v1alpha1";

@@ -162,7 +162,7 @@ impl Status {
     pub fn about<R: Resource>(mut self, name: &str) -> Self {
         let details = self.details.get_or_insert_default();
         details.name = Some(Printable::new(name).to_string());
-        details.group = Some(GROUP.to_owned());
+        details.group = Some(crate::API_GROUP.to_owned());
         details.kind = Some(R::PLURAL.to_owned());
         self
     }
@@ -280,5 +280,3 @@ fn failure() -> String {
 fn unknown_reason() -> StatusReason {
     StatusReason::Unknown(String::new())
 }
-
-const GROUP: &str = "kedge.dev";

@@ -1,1 +1,36 @@
-//! The store of resources: one trait, an embedded implementation.
+//! Where the hub keeps its objects: one trait, and its implementations.
+//!
+//! It is: typed get, list, watch, create, update, status update and delete over [`SharedStore`], with
+//! Kubernetes' semantics (optimistic `resourceVersion`, `uid`, `generation`, watch from a version,
+//! `Expired` when the history does not reach back), and [`EmbeddedStore`], which keeps everything in
+//! one SQLite file.
+//!
+//! It is not: a cache, a policy engine, or HTTP. It stores what it is given; validation is
+//! [`kedge_api::decode`]'s.
+//!
+//! ```text
+//!   callers ── write ──▶ bounded queue ──▶ writer thread ── commit (WAL, fsync) ──▶ file
+//!      ▲                                        │
+//!      │  answer, after the commit              ▼
+//!      └────────────────────────────── view in memory ──▶ history ──▶ watchers (bounded each)
+//!   callers ── get, list ──────────────────▶ view
+//! ```
+//!
+//! A write is acknowledged after it is on disk, and visible to readers and watchers only then.
+
+mod defaults;
+mod embedded;
+mod error;
+mod raw;
+mod typed;
+
+#[cfg(feature = "conformance")]
+pub mod conformance;
+
+pub use embedded::{EmbeddedStore, OpenError, Options};
+pub use error::StoreError;
+pub use raw::{
+    BoxFuture, Change, Happening, Kind, MetaKey, Precondition, RawList, RawWatch, RawWatchSender,
+    SharedStore, Snapshot, Store, WatchFrom, WatchOver, Write, select,
+};
+pub use typed::Watch;

@@ -1,0 +1,202 @@
+//! Everything in one SQLite file, written by one thread.
+//!
+//! - Opening: lock, check the version, check the file, read every object into the view.
+//! - Reading never touches the file.
+//! - A write goes to the writer thread, which commits up to 64 of them at once, makes them visible,
+//!   and only then answers.
+
+mod apply;
+mod file;
+mod view;
+mod writer;
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use kedge_api::LabelSelector;
+use tokio::sync::{mpsc, oneshot};
+
+pub use file::OpenError;
+
+use crate::defaults::{HISTORY_AGE, HISTORY_BYTES, HISTORY_EVENTS, WATCH_QUEUE, WRITE_QUEUE};
+use crate::error::StoreError;
+use crate::raw::{
+    BoxFuture, Kind, MetaKey, RawList, RawWatch, SharedStore, Snapshot, Store, WatchFrom, Write,
+};
+use view::View;
+use writer::{Command, Writer};
+
+/// The embedded store. Cheap to clone; the file closes when the last clone is dropped.
+#[derive(Clone)]
+pub struct EmbeddedStore(Arc<Inner>);
+
+struct Inner {
+    path: PathBuf,
+    view: Arc<View>,
+    // Taken on drop, which ends the writer.
+    commands: Option<mpsc::Sender<Command>>,
+    writer: Option<JoinHandle<()>>,
+}
+
+/// What tests and special hubs may set.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// What tells the time.
+    pub clock: fn() -> Timestamp,
+    /// Events kept for watchers that come back.
+    pub history_events: usize,
+    /// Bytes of events kept for watchers that come back.
+    pub history_bytes: usize,
+    /// How long events are kept.
+    pub history_age: Duration,
+    /// Events that may wait in one watcher.
+    pub watch_queue: usize,
+    /// Pages that the file may have, for tests of a full disk; 0 is no limit.
+    pub max_pages: u32,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            clock: Timestamp::now,
+            history_events: HISTORY_EVENTS,
+            history_bytes: HISTORY_BYTES,
+            history_age: HISTORY_AGE,
+            watch_queue: WATCH_QUEUE,
+            max_pages: 0,
+        }
+    }
+}
+
+impl EmbeddedStore {
+    /// Opens the store in this file, or makes it (0600, its folder 0700).
+    ///
+    /// # Errors
+    /// [`OpenError`]: another process has it open, it is of a newer version, it is damaged, it is no
+    /// store, or the file system says no.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self, OpenError> {
+        Self::open_with(path, Options::default())
+    }
+
+    /// The same, with options.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_with(path: impl AsRef<Path>, options: Options) -> Result<Self, OpenError> {
+        let path = path.as_ref().to_path_buf();
+        let opened = file::open(&path, options.max_pages)?;
+        let view = Arc::new(View::new(
+            opened.objects,
+            opened.meta,
+            opened.version,
+            &options,
+        ));
+        // Backpressure: a caller waits until there is room in the queue.
+        let (commands, queue) = mpsc::channel(WRITE_QUEUE);
+        let writer = Writer::new(opened.file, path.clone(), Arc::clone(&view), options.clock);
+        let writer = std::thread::Builder::new()
+            .name("store-writer".to_owned())
+            .spawn(move || writer.run(queue))
+            .map_err(|source| OpenError::Io {
+                action: "start the writer of",
+                path: path.clone(),
+                source,
+            })?;
+        Ok(Self(Arc::new(Inner {
+            path,
+            view,
+            commands: Some(commands),
+            writer: Some(writer),
+        })))
+    }
+
+    /// As the trait's object.
+    #[must_use]
+    pub fn shared(self) -> SharedStore {
+        Arc::new(self)
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.0.path
+    }
+
+    async fn ask<T>(
+        &self,
+        command: impl FnOnce(oneshot::Sender<Result<T, StoreError>>) -> Command,
+    ) -> Result<T, StoreError> {
+        let (answer, answered) = oneshot::channel();
+        let commands = self.0.commands.as_ref().ok_or(StoreError::Closed)?;
+        commands
+            .send(command(answer))
+            .await
+            .map_err(|_| StoreError::Closed)?;
+        answered.await.map_err(|_| StoreError::Closed)?
+    }
+}
+
+impl Store for EmbeddedStore {
+    fn read<'a>(
+        &'a self,
+        kind: Kind,
+        name: &'a str,
+    ) -> BoxFuture<'a, Result<Snapshot, StoreError>> {
+        Box::pin(std::future::ready(self.0.view.read(kind, name)))
+    }
+
+    fn read_all<'a>(
+        &'a self,
+        kind: Kind,
+        selector: &'a LabelSelector,
+    ) -> BoxFuture<'a, Result<RawList, StoreError>> {
+        Box::pin(std::future::ready(Ok(self.0.view.read_all(kind, selector))))
+    }
+
+    fn follow<'a>(
+        &'a self,
+        kind: Kind,
+        selector: &'a LabelSelector,
+        from: WatchFrom,
+    ) -> BoxFuture<'a, Result<RawWatch, StoreError>> {
+        Box::pin(std::future::ready(self.0.view.follow(kind, selector, from)))
+    }
+
+    fn write(&self, write: Write) -> BoxFuture<'_, Result<Snapshot, StoreError>> {
+        Box::pin(self.ask(|answer| Command::Write(write, answer)))
+    }
+
+    fn meta(&self, key: MetaKey) -> BoxFuture<'_, Result<Option<String>, StoreError>> {
+        Box::pin(std::future::ready(Ok(self.0.view.meta(key))))
+    }
+
+    fn init_meta(&self, key: MetaKey, value: String) -> BoxFuture<'_, Result<String, StoreError>> {
+        Box::pin(self.ask(move |answer| Command::InitMeta(key, value, answer)))
+    }
+}
+
+impl fmt::Debug for EmbeddedStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EmbeddedStore")
+            .field("path", &self.0.path)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Drop for Inner {
+    /// Waits for the writer, which is at most one commit away from its end, so that the file can be
+    /// opened again as soon as this returns.
+    fn drop(&mut self) {
+        drop(self.commands.take());
+        if let Some(writer) = self.writer.take()
+            && let Err(panic) = writer.join()
+            && !std::thread::panicking()
+        {
+            std::panic::resume_unwind(panic);
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! What can go wrong in a store, whatever the implementation.
+
+use std::path::PathBuf;
+
+use kedge_api::status::{Status, StatusReason};
+use kedge_api::text::Printable;
+
+use crate::raw::Kind;
+
+/// Why a store did not do what it was asked. Nothing is half-done: it happened, or it did not.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// There is an object of that name.
+    #[error("{} `{}` already exists", kind.singular, Printable::new(name))]
+    AlreadyExists {
+        /// Its kind.
+        kind: Kind,
+        /// Its name.
+        name: String,
+    },
+    /// The store had an input/output error, and writes nothing more until it is opened again.
+    #[error("store {} is broken: {cause}; restart kedge-hub once the disk is well", path.display())]
+    Broken {
+        /// Where it is.
+        path: PathBuf,
+        /// What the engine said.
+        cause: String,
+    },
+    /// The store is closed.
+    #[error("the store is closed")]
+    Closed,
+    /// The object is not what it was when it was read.
+    #[error("{} `{}` has changed since it was read", kind.singular, Printable::new(name))]
+    Conflict {
+        /// Its kind.
+        kind: Kind,
+        /// Its name.
+        name: String,
+    },
+    /// The version to watch from is older than the history, or the watcher was too slow.
+    #[error("the resource version is too old to watch from")]
+    Expired,
+    /// The disk is full. Reading goes on, and so does writing once there is room.
+    #[error("no room left to write the store {}", path.display())]
+    Full {
+        /// Where it is.
+        path: PathBuf,
+    },
+    /// There is no such object.
+    #[error("{} `{}` not found", kind.singular, Printable::new(name))]
+    NotFound {
+        /// Its kind.
+        kind: Kind,
+        /// Its name.
+        name: String,
+    },
+    /// The system gave no randomness for a uid.
+    #[error("cannot make a uid")]
+    Random(#[source] kedge_api::random::RandomError),
+    /// More watchers than the store serves.
+    #[error("too many watches at once")]
+    TooManyWatches,
+    /// An object in the store is not of its kind, or could not be written as JSON.
+    #[error("{} `{}` in the store is unreadable: {cause}", kind.singular, Printable::new(name))]
+    Unreadable {
+        /// Its kind.
+        kind: Kind,
+        /// Its name.
+        name: String,
+        /// What is wrong.
+        cause: String,
+    },
+    /// A change does not say which version it changes.
+    #[error("{} `{}`: metadata.resourceVersion is needed to change it", kind.singular, Printable::new(name))]
+    VersionMissing {
+        /// Its kind.
+        kind: Kind,
+        /// Its name.
+        name: String,
+    },
+}
+
+impl From<StoreError> for Status {
+    fn from(error: StoreError) -> Self {
+        let message = error.to_string();
+        let about = |reason, kind: Kind, name: &str| {
+            let mut status = Self::new(reason, message.clone());
+            let details = status.details.get_or_insert_default();
+            details.name = Some(Printable::new(name).to_string());
+            details.group = Some(kedge_api::API_GROUP.to_owned());
+            details.kind = Some(kind.plural.to_owned());
+            status
+        };
+        match &error {
+            StoreError::AlreadyExists { kind, name } => {
+                about(StatusReason::AlreadyExists, *kind, name)
+            }
+            StoreError::Conflict { kind, name } => about(StatusReason::Conflict, *kind, name),
+            StoreError::NotFound { kind, name } => about(StatusReason::NotFound, *kind, name),
+            StoreError::VersionMissing { kind, name } => about(StatusReason::Invalid, *kind, name),
+            StoreError::Expired => Self::expired(),
+            StoreError::TooManyWatches => Self::new(StatusReason::TooManyRequests, message),
+            // The path of a file is for the log, not for a caller.
+            StoreError::Full { .. } => {
+                Self::new(StatusReason::ServiceUnavailable, "the hub's store is full")
+            }
+            StoreError::Broken { .. } | StoreError::Closed => Self::new(
+                StatusReason::ServiceUnavailable,
+                "the hub's store does not take writes",
+            ),
+            StoreError::Random(_) | StoreError::Unreadable { .. } => Self::internal(),
+        }
+    }
+}

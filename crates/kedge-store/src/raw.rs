@@ -1,0 +1,287 @@
+//! What an implementation provides: objects as JSON, so that the trait can be an object itself.
+
+use std::fmt;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use kedge_api::{LabelSelector, Labels, Resource, ResourceVersion};
+use serde::Deserialize;
+use serde_json::Value;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::error::StoreError;
+
+/// A store that everybody holds.
+pub type SharedStore = Arc<dyn Store>;
+/// A future of the trait's methods.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+/// One version of one object. Never changes.
+pub type Snapshot = Arc<Value>;
+
+/// A place that keeps objects. Callers use the typed methods of `dyn Store`.
+///
+/// A write whose future is dropped may still happen.
+pub trait Store: fmt::Debug + Send + Sync + 'static {
+    /// One object.
+    fn read<'a>(&'a self, kind: Kind, name: &'a str)
+    -> BoxFuture<'a, Result<Snapshot, StoreError>>;
+
+    /// All selected objects of a kind in the order of their names, at one moment.
+    fn read_all<'a>(
+        &'a self,
+        kind: Kind,
+        selector: &'a LabelSelector,
+    ) -> BoxFuture<'a, Result<RawList, StoreError>>;
+
+    /// What happens to the selected objects of a kind.
+    fn follow<'a>(
+        &'a self,
+        kind: Kind,
+        selector: &'a LabelSelector,
+        from: WatchFrom,
+    ) -> BoxFuture<'a, Result<RawWatch, StoreError>>;
+
+    /// Changes one object, and answers with what is stored now (or was, before a deletion).
+    fn write(&self, write: Write) -> BoxFuture<'_, Result<Snapshot, StoreError>>;
+
+    /// A small text the hub keeps for itself.
+    fn meta(&self, key: MetaKey) -> BoxFuture<'_, Result<Option<String>, StoreError>>;
+
+    /// Sets such a text unless it is there, and answers with the one that is.
+    fn init_meta(&self, key: MetaKey, value: String) -> BoxFuture<'_, Result<String, StoreError>>;
+}
+
+/// A kind of object, as far as a store cares.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Kind {
+    /// `servers`
+    pub plural: &'static str,
+    /// `server`
+    pub singular: &'static str,
+}
+
+impl Kind {
+    /// The kind of a type.
+    #[must_use]
+    pub const fn of<R: Resource>() -> Self {
+        Self {
+            plural: R::PLURAL,
+            singular: R::SINGULAR,
+        }
+    }
+}
+
+/// The texts a hub keeps for itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum MetaKey {
+    /// Its id.
+    HubId,
+}
+
+impl MetaKey {
+    /// Its name in the store.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::HubId => "hub-id",
+        }
+    }
+}
+
+/// A change of one object.
+#[derive(Clone, Debug)]
+pub enum Write {
+    /// A new object.
+    Create(Kind, Value),
+    /// The removal of an object.
+    Delete(Kind, String, Precondition),
+    /// Another spec, other labels, other annotations.
+    Update(Kind, Value),
+    /// Another status.
+    UpdateStatus(Kind, Value),
+}
+
+/// What must hold for an object to be deleted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Precondition {
+    /// Whatever it is now.
+    #[default]
+    None,
+    /// It is still this version.
+    Version(ResourceVersion),
+}
+
+/// All objects of a kind at one moment.
+#[derive(Clone, Debug)]
+pub struct RawList {
+    /// The moment.
+    pub version: ResourceVersion,
+    /// The objects in the order of their names.
+    pub items: Vec<Snapshot>,
+}
+
+/// Where a watch begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WatchFrom {
+    /// With what happens after this version.
+    After(ResourceVersion),
+    /// With every object there is now as `Added`, then what happens.
+    Start,
+}
+
+/// One thing that happened.
+#[derive(Clone, Debug)]
+pub struct Happening {
+    /// What.
+    pub change: Change,
+    /// The store's version after it.
+    pub version: ResourceVersion,
+}
+
+/// What happened.
+#[derive(Clone, Debug)]
+pub enum Change {
+    /// There is a new object.
+    Added(Snapshot),
+    /// Nothing, up to this version.
+    Bookmark,
+    /// An object is gone; its last state, with the version of its deletion.
+    Deleted(Snapshot),
+    /// An object changed.
+    Modified {
+        /// What it was.
+        before: Snapshot,
+        /// What it is.
+        after: Snapshot,
+    },
+}
+
+/// What a happening is to a watcher with a selector: an object that begins to match is `Added`, one
+/// that ceases to is `Deleted`, and what does not concern it is nothing.
+#[must_use]
+pub fn select(happening: &Happening, selector: &LabelSelector) -> Option<Happening> {
+    if selector.is_empty() {
+        return Some(happening.clone());
+    }
+    let selected = |object: &Value| selector.matches(&labels(object));
+    let change = match &happening.change {
+        Change::Bookmark => Change::Bookmark,
+        Change::Added(object) | Change::Deleted(object) if !selected(object) => return None,
+        Change::Modified { before, after } => match (selected(before), selected(after)) {
+            (false, false) => return None,
+            (false, true) => Change::Added(after.clone()),
+            (true, false) => Change::Deleted(after.clone()),
+            (true, true) => happening.change.clone(),
+        },
+        unchanged => unchanged.clone(),
+    };
+    Some(Happening {
+        change,
+        version: happening.version,
+    })
+}
+
+/// The labels of an object; none when they are unreadable.
+pub(crate) fn labels(object: &Value) -> Labels {
+    object
+        .pointer("/metadata/labels")
+        .and_then(|labels| Labels::deserialize(labels).ok())
+        .unwrap_or_default()
+}
+
+/// A watch under way: first what is known already, then what is sent.
+#[derive(Debug)]
+pub struct RawWatch {
+    backlog: std::vec::IntoIter<Happening>,
+    live: mpsc::Receiver<Happening>,
+    end: Option<oneshot::Receiver<StoreError>>,
+}
+
+/// The store's end of a watch.
+#[derive(Debug)]
+pub struct RawWatchSender {
+    live: mpsc::Sender<Happening>,
+    end: Option<oneshot::Sender<StoreError>>,
+}
+
+impl RawWatch {
+    /// A watch that begins with `backlog`, and the store's end of it, which holds at most `queue`
+    /// happenings that the watcher has not taken.
+    #[must_use]
+    pub fn new(backlog: Vec<Happening>, queue: usize) -> (Self, RawWatchSender) {
+        // Backpressure: none on the store. A watcher that falls behind by `queue` is ended.
+        let (sender, live) = mpsc::channel(queue);
+        let (end_sender, end) = oneshot::channel();
+        let watch = Self {
+            backlog: backlog.into_iter(),
+            live,
+            end: Some(end),
+        };
+        (
+            watch,
+            RawWatchSender {
+                live: sender,
+                end: Some(end_sender),
+            },
+        )
+    }
+
+    /// The next happening; `None` once the store is closed, or after an error.
+    ///
+    /// # Errors
+    /// [`StoreError::Expired`] when the watcher was too slow, after what it still had coming.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: nothing is lost.
+    pub async fn next(&mut self) -> Option<Result<Happening, StoreError>> {
+        if let Some(happening) = self.backlog.next() {
+            return Some(Ok(happening));
+        }
+        if let Some(happening) = self.live.recv().await {
+            return Some(Ok(happening));
+        }
+        // The sender says why before it goes, so there is nothing to wait for.
+        self.end
+            .take()
+            .and_then(|mut end| end.try_recv().ok())
+            .map(Err)
+    }
+}
+
+impl RawWatchSender {
+    /// Passes a happening on, or ends the watch with [`StoreError::Expired`] when the watcher is too
+    /// far behind. `Err` means that this watch is over.
+    ///
+    /// # Errors
+    /// The watcher is gone or was just ended; forget this sender.
+    pub fn send(&mut self, happening: Happening) -> Result<(), WatchOver> {
+        match self.live.try_send(happening) {
+            Ok(()) => Ok(()),
+            Err(mpsc::error::TrySendError::Full(_)) => {
+                self.fail(StoreError::Expired);
+                Err(WatchOver)
+            }
+            Err(mpsc::error::TrySendError::Closed(_)) => Err(WatchOver),
+        }
+    }
+
+    /// Whether the watcher is gone.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.live.is_closed()
+    }
+
+    /// Says why the watch ends. Drop the sender after it.
+    pub fn fail(&mut self, error: StoreError) {
+        if let Some(end) = self.end.take() {
+            // A watcher that is gone does not care.
+            let _ = end.send(error);
+        }
+    }
+}
+
+/// A watch ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the watch is over")]
+pub struct WatchOver;
