@@ -156,7 +156,6 @@ async fn answer(
     }
 }
 
-#[expect(clippy::unused_async, reason = "axum's handlers are async functions")]
 async fn ready(State(shared): State<Shared>) -> impl IntoResponse {
     let mut reasons = shared.readiness.reasons();
     if shared.shutdown.stage() > Stage::Running {
@@ -172,7 +171,6 @@ async fn ready(State(shared): State<Shared>) -> impl IntoResponse {
     (StatusCode::SERVICE_UNAVAILABLE, lines)
 }
 
-#[expect(clippy::unused_async, reason = "axum's handlers are async functions")]
 async fn render(State(shared): State<Shared>) -> impl IntoResponse {
     (
         [(header::CONTENT_TYPE, metrics::CONTENT_TYPE)],
