@@ -20,6 +20,8 @@ pub mod connect_proxy;
 pub mod defaults;
 pub mod hub;
 pub mod machine;
+#[cfg(feature = "peers")]
+pub mod peers;
 pub mod person;
 pub mod process;
 pub mod run;

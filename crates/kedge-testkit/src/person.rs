@@ -250,7 +250,7 @@ impl Person {
             "metadata": { "name": name },
             "spec": {
                 "subjects": { "users": users },
-                "servers": { "matchLabels": {} },
+                "servers": { "names": ["*"] },
                 "logins": [me],
                 "permissions": ["ssh"],
             },
