@@ -409,8 +409,10 @@ pub fn data_header(out: &mut impl BufMut, stream: StreamId, offset: u64) {
 /// The longest beginning of `text` that fits into a frame.
 #[must_use]
 pub fn cut(text: &str) -> &str {
-    text.get(..text.floor_char_boundary(MAX_TEXT))
-        .unwrap_or_default()
+    let fits = (0..=MAX_TEXT.min(text.len()))
+        .rev()
+        .find(|end| text.is_char_boundary(*end));
+    fits.and_then(|end| text.get(..end)).unwrap_or_default()
 }
 
 fn numbers(out: &mut impl BufMut, values: &[u64]) {

@@ -1,0 +1,394 @@
+//! The sending direction of a stream: what was written, what went out, what was acknowledged.
+
+use std::collections::VecDeque;
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+
+use crate::codes::ResetCode;
+use crate::defaults::{CHUNK, INITIAL_CREDIT, MAX_DATA, SLICE_MIN};
+use crate::frame;
+use crate::ids::StreamId;
+use crate::recv::Violation;
+
+/// Room before each piece for the header of the DATA frame that will carry it (type, stream, offset), so that a frame
+/// goes out in the memory it was written to.
+const HEADROOM: usize = 1 + 8 + 8;
+
+/// The sending direction.
+#[derive(Debug)]
+pub(crate) struct SendHalf {
+    keep: Keep,
+    /// Written, not sent on this link: bytes from `next` on.
+    fresh: VecDeque<Piece>,
+    /// Sent, not acknowledged: the bytes before `next`.
+    kept: VecDeque<Bytes>,
+    /// The last of them, when they are too small to be worth a piece each.
+    kept_tail: BytesMut,
+    /// Bytes held in `fresh`.
+    fresh_len: u64,
+    /// Bytes held in `kept` and `kept_tail`.
+    kept_len: u64,
+    next: u64,
+    end: u64,
+    /// Everything below was acknowledged.
+    consumed: u64,
+    limit: u64,
+    finish: Finish,
+}
+
+/// Who can send the bytes again when the link is lost.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Keep {
+    /// The other end of the way: a relay forgets what it has passed on.
+    Nothing,
+    /// This end: until they are acknowledged.
+    Unacknowledged,
+}
+
+/// How far the end of the direction has come.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Finish {
+    Open,
+    Asked,
+    Sent,
+    Acknowledged,
+}
+
+#[derive(Debug)]
+enum Piece {
+    /// With [`HEADROOM`] bytes before the data.
+    Roomy(BytesMut),
+    Plain(Bytes),
+}
+
+impl SendHalf {
+    /// Nothing written yet; the peer lets us send up to `limit`.
+    pub(crate) fn new(keep: Keep, limit: u64) -> Self {
+        Self {
+            keep,
+            fresh: VecDeque::new(),
+            kept: VecDeque::new(),
+            kept_tail: BytesMut::new(),
+            fresh_len: 0,
+            kept_len: 0,
+            next: 0,
+            end: 0,
+            consumed: 0,
+            limit,
+            finish: Finish::Open,
+        }
+    }
+
+    /// A relay's half that begins in the middle, as RESUME and RESUMED say.
+    pub(crate) fn midway(offset: u64, consumed: u64, limit: u64) -> Result<Self, Violation> {
+        if consumed > offset + 1 {
+            return Err(Violation::protocol("acknowledged more than was received"));
+        }
+        let finish = if consumed > offset {
+            Finish::Acknowledged
+        } else {
+            Finish::Open
+        };
+        Ok(Self {
+            next: offset,
+            end: offset,
+            consumed: consumed.min(offset),
+            finish,
+            ..Self::new(Keep::Nothing, limit)
+        })
+    }
+
+    /// How many bytes the application may write now: as far as the credit goes, and a little more so that the next
+    /// credit finds something to send.
+    pub(crate) fn room(&self, cap: u64) -> u64 {
+        let window = (self.limit - self.consumed.min(self.limit))
+            .clamp(INITIAL_CREDIT, cap.max(INITIAL_CREDIT));
+        (self.consumed + window).saturating_sub(self.end)
+    }
+
+    /// Bytes this half holds.
+    pub(crate) fn held(&self) -> u64 {
+        self.fresh_len + self.kept_len
+    }
+
+    pub(crate) fn is_open(&self) -> bool {
+        self.finish == Finish::Open
+    }
+
+    pub(crate) fn is_acknowledged(&self) -> bool {
+        self.finish == Finish::Acknowledged
+    }
+
+    /// The offset of the next byte that goes out.
+    pub(crate) fn next(&self) -> u64 {
+        self.next
+    }
+
+    /// What the peer has taken, the end included.
+    pub(crate) fn consumed(&self) -> u64 {
+        if self.is_acknowledged() {
+            self.end + 1
+        } else {
+            self.consumed
+        }
+    }
+
+    pub(crate) fn limit(&self) -> u64 {
+        self.limit
+    }
+
+    /// Appends bytes. What is too small for a frame of its own is joined with what came before it.
+    pub(crate) fn write(&mut self, mut data: &[u8]) {
+        self.end += data.len() as u64;
+        self.fresh_len += data.len() as u64;
+        while !data.is_empty() {
+            let room = match self.fresh.back() {
+                Some(Piece::Roomy(piece)) => (MAX_DATA + HEADROOM).saturating_sub(piece.len()),
+                _ => 0,
+            };
+            if room == 0 {
+                let mut piece = BytesMut::with_capacity(HEADROOM + data.len().min(MAX_DATA));
+                piece.put_bytes(0, HEADROOM);
+                self.fresh.push_back(Piece::Roomy(piece));
+                continue;
+            }
+            let (now, later) = data.split_at(room.min(data.len()));
+            if let Some(Piece::Roomy(piece)) = self.fresh.back_mut() {
+                piece.extend_from_slice(now);
+            }
+            data = later;
+        }
+    }
+
+    /// No bytes follow.
+    pub(crate) fn finish(&mut self) {
+        if self.finish == Finish::Open {
+            self.finish = Finish::Asked;
+        }
+    }
+
+    /// Whether there is something to send that may be sent.
+    pub(crate) fn is_ready(&self) -> bool {
+        (self.next < self.end && self.next < self.limit) || self.fin_is_due()
+    }
+
+    fn fin_is_due(&self) -> bool {
+        self.finish == Finish::Asked && self.next == self.end
+    }
+
+    /// The next message, and how many bytes of data are in it: DATA with at most `max` bytes, or FIN.
+    pub(crate) fn transmit(&mut self, stream: StreamId, max: usize) -> Option<(Bytes, usize)> {
+        let credit = usize::try_from(self.limit.saturating_sub(self.next)).unwrap_or(usize::MAX);
+        let max = max.min(credit).min(MAX_DATA);
+        if max > 0 && !self.fresh.is_empty() {
+            return self.transmit_data(stream, max);
+        }
+        if self.fin_is_due() {
+            self.finish = Finish::Sent;
+            return Some((
+                frame::Frame::Fin {
+                    stream,
+                    offset: self.end,
+                }
+                .encode(),
+                0,
+            ));
+        }
+        None
+    }
+
+    fn transmit_data(&mut self, stream: StreamId, max: usize) -> Option<(Bytes, usize)> {
+        let mut header = [0; HEADROOM];
+        let mut rest = &mut header[..];
+        frame::data_header(&mut rest, stream, self.next);
+        let header_len = HEADROOM - rest.len();
+        let header = header.get(..header_len)?;
+        let message = match self.fresh.pop_front()? {
+            Piece::Roomy(mut piece) => {
+                if piece.len() > HEADROOM + max {
+                    let later = piece.split_off(HEADROOM + max);
+                    self.fresh.push_front(Piece::Plain(later.freeze()));
+                }
+                piece.advance(HEADROOM - header_len);
+                piece.get_mut(..header_len)?.copy_from_slice(header);
+                piece.freeze()
+            }
+            Piece::Plain(mut piece) => {
+                let now = piece.split_to(piece.len().min(max));
+                if !piece.is_empty() {
+                    self.fresh.push_front(Piece::Plain(piece));
+                }
+                let mut message = BytesMut::with_capacity(header_len + now.len());
+                message.extend_from_slice(header);
+                message.extend_from_slice(&now);
+                message.freeze()
+            }
+        };
+        let len = message.len() - header_len;
+        self.next += len as u64;
+        self.fresh_len -= len as u64;
+        if self.keep == Keep::Unacknowledged {
+            self.retain(message.slice(header_len..));
+        }
+        Some((message, len))
+    }
+
+    /// Large pieces are kept where they are; small ones are copied together, so that what is kept for a thousand
+    /// keystrokes is not a thousand buffers.
+    fn retain(&mut self, data: Bytes) {
+        self.kept_len += data.len() as u64;
+        if data.len() >= SLICE_MIN {
+            self.seal_tail();
+            self.kept.push_back(data);
+        } else {
+            self.kept_tail.extend_from_slice(&data);
+            if self.kept_tail.len() >= CHUNK {
+                self.seal_tail();
+            }
+        }
+    }
+
+    fn seal_tail(&mut self) {
+        if !self.kept_tail.is_empty() {
+            self.kept
+                .push_back(std::mem::take(&mut self.kept_tail).freeze());
+        }
+    }
+
+    /// The peer's application has taken everything below `consumed` and grants credit up to `limit`.
+    pub(crate) fn acknowledge(&mut self, consumed: u64, limit: u64) -> Result<(), Violation> {
+        if limit < self.limit {
+            return Err(Violation::flow_control("credit shrank"));
+        }
+        self.acknowledge_only(consumed)?;
+        self.limit = limit;
+        Ok(())
+    }
+
+    fn acknowledge_only(&mut self, consumed: u64) -> Result<(), Violation> {
+        let finished =
+            matches!(self.finish, Finish::Sent | Finish::Acknowledged) && self.next == self.end;
+        if finished && consumed == self.end + 1 {
+            self.finish = Finish::Acknowledged;
+        } else if consumed > self.next {
+            return Err(Violation::flow_control("acknowledged what was not sent"));
+        } else if consumed < self.consumed() {
+            return Err(Violation::flow_control("acknowledgement went back"));
+        }
+        self.release(consumed.min(self.end));
+        Ok(())
+    }
+
+    fn release(&mut self, to: u64) {
+        let mut less = to - self.consumed;
+        self.consumed = to;
+        if self.keep == Keep::Nothing {
+            return;
+        }
+        self.kept_len -= less;
+        while less > 0 {
+            let Some(front) = self.kept.front_mut() else {
+                break;
+            };
+            if front.len() as u64 > less {
+                front.advance(usize::try_from(less).unwrap_or(front.len()));
+                return;
+            }
+            less -= front.len() as u64;
+            self.kept.pop_front();
+        }
+        if less >= self.kept_tail.len() as u64 {
+            self.kept_tail = BytesMut::new();
+        } else {
+            self.kept_tail
+                .advance(usize::try_from(less).unwrap_or_default());
+        }
+    }
+
+    /// The link is gone: from now on everything not acknowledged is to be sent again, until [`resume`](Self::resume)
+    /// says from where.
+    pub(crate) fn rewind(&mut self) {
+        self.seal_tail();
+        while let Some(piece) = self.kept.pop_back() {
+            self.fresh.push_front(Piece::Plain(piece));
+        }
+        self.fresh_len += std::mem::take(&mut self.kept_len);
+        self.next = self.consumed;
+        self.limit = self.next;
+        if self.finish == Finish::Sent {
+            self.finish = Finish::Asked;
+        }
+    }
+
+    /// The peer has received everything below `offset` and taken everything below `consumed`. Call after
+    /// [`rewind`](Self::rewind).
+    pub(crate) fn resume(
+        &mut self,
+        offset: u64,
+        consumed: u64,
+        limit: u64,
+    ) -> Result<(), Violation> {
+        if offset < self.consumed || offset > self.end {
+            return Err(Violation::protocol(
+                "resumed at an offset that was never reached",
+            ));
+        }
+        if consumed > offset + 1 || consumed < self.consumed() {
+            return Err(Violation::protocol(
+                "resumed with an impossible acknowledgement",
+            ));
+        }
+        if consumed == offset + 1 {
+            if self.is_open() || offset != self.end {
+                return Err(Violation::protocol(
+                    "resumed after an end that was not written",
+                ));
+            }
+            self.finish = Finish::Acknowledged;
+        }
+        // Bytes the peer has received but not taken are kept: it may lose this link too.
+        let mut skip = offset - self.next;
+        while skip > 0 {
+            let Some(piece) = self.fresh.pop_front() else {
+                break;
+            };
+            let mut data = match piece {
+                Piece::Plain(data) => data,
+                Piece::Roomy(mut piece) => {
+                    piece.advance(HEADROOM);
+                    piece.freeze()
+                }
+            };
+            let now = data.split_to(data.len().min(usize::try_from(skip).unwrap_or(usize::MAX)));
+            skip -= now.len() as u64;
+            self.fresh_len -= now.len() as u64;
+            self.kept_len += now.len() as u64;
+            self.kept.push_back(now);
+            if !data.is_empty() {
+                self.fresh.push_front(Piece::Plain(data));
+            }
+        }
+        self.next = offset;
+        self.limit = limit;
+        self.release(consumed.min(self.end));
+        Ok(())
+    }
+
+    /// Why the direction stands where it does, for a stream that is over: nothing is held any more.
+    pub(crate) fn clear(&mut self) {
+        self.fresh = VecDeque::new();
+        self.kept = VecDeque::new();
+        self.kept_tail = BytesMut::new();
+        self.fresh_len = 0;
+        self.kept_len = 0;
+    }
+}
+
+impl Violation {
+    fn flow_control(text: &'static str) -> Self {
+        Self {
+            code: ResetCode::FlowControl,
+            text,
+        }
+    }
+}
