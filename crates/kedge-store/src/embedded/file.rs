@@ -329,3 +329,24 @@ pub(super) const VERSION_KEY: &str = "resource-version";
 const SCHEMA_VERSION: u32 = 1;
 /// `kedg`, in the header of every file of ours.
 const APPLICATION_ID: i64 = 0x6b65_6467;
+
+#[cfg(test)]
+mod tests {
+    use tempfile::TempDir;
+
+    use super::*;
+
+    #[test]
+    fn a_commit_is_on_the_disk_before_it_is_acknowledged() {
+        let folder = TempDir::new().unwrap();
+        let opened = open(&folder.path().join("store.db"), 0).unwrap();
+        let pragma = |name: &str| {
+            let query = format!("PRAGMA {name}");
+            let read = |row: &rusqlite::Row<'_>| row.get::<_, rusqlite::types::Value>(0);
+            opened.file.connection.query_row(&query, [], read).unwrap()
+        };
+        assert_eq!(pragma("journal_mode"), "wal".to_owned().into());
+        assert_eq!(pragma("synchronous"), 2.into());
+        assert_eq!(pragma("locking_mode"), "exclusive".to_owned().into());
+    }
+}
