@@ -89,7 +89,7 @@ pub struct Status {
     pub reason: StatusReason,
     /// What it is about.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub details: Option<StatusDetails>,
+    pub details: Option<Box<StatusDetails>>,
     /// The HTTP status.
     pub code: u16,
 }

@@ -207,7 +207,7 @@ impl<'a> Fields<'a> {
     fn rsa(&mut self) -> Result<(), &'static str> {
         let exponent = mpint_bits(self.string()?)?;
         let modulus = mpint_bits(self.string()?)?;
-        if exponent < 2 || exponent > 64 {
+        if !(2..=64).contains(&exponent) {
             return Err("the RSA exponent is out of range");
         }
         match (RSA_MIN_BITS..=RSA_MAX_BITS).contains(&modulus) {

@@ -82,6 +82,7 @@ pub struct ServerStatus {
 
 wire_enum! {
     /// A server's state in one word.
+    #[derive(Default)]
     ServerPhase {
         /// The agent reports host keys that nobody accepted: no session until an operator does.
         Blocked = "Blocked",
@@ -90,13 +91,8 @@ wire_enum! {
         /// The agent's tunnel is up.
         Online = "Online",
         /// The agent has never been connected.
+        #[default]
         Pending = "Pending",
-    }
-}
-
-impl Default for ServerPhase {
-    fn default() -> Self {
-        Self::Pending
     }
 }
 
