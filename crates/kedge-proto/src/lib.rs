@@ -46,6 +46,7 @@ pub use link::{
 pub use pace::Pace;
 pub use recv::Read;
 pub use resume::{Detached, Registry};
+pub use send::SendBuffer;
 pub use stream::Request;
 pub use version::{Version, VersionError};
 

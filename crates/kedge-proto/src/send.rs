@@ -61,6 +61,41 @@ enum Piece {
     Plain(Bytes),
 }
 
+/// Bytes to send, with room for a header before them: what is read into it goes out from where it lies.
+#[derive(Debug)]
+pub struct SendBuffer {
+    bytes: BytesMut,
+    limit: usize,
+}
+
+impl SendBuffer {
+    /// Room for so many bytes, and no more.
+    #[must_use]
+    pub fn with_capacity(limit: usize) -> Self {
+        let mut bytes = BytesMut::with_capacity(HEADROOM + limit);
+        bytes.put_bytes(0, HEADROOM);
+        Self { bytes, limit }
+    }
+
+    /// Where bytes are read to.
+    pub fn space(&mut self) -> bytes::buf::Limit<&mut BytesMut> {
+        let left = self.limit.saturating_sub(self.len());
+        (&mut self.bytes).limit(left)
+    }
+
+    /// Bytes in it.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.bytes.len().saturating_sub(HEADROOM)
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
 impl SendHalf {
     /// Nothing written yet; the peer lets us send up to `limit`.
     pub(crate) fn new(keep: Keep, limit: u64) -> Self {
@@ -158,6 +193,19 @@ impl SendHalf {
             }
             data = later;
         }
+    }
+
+    /// Appends a buffer, which is left empty.
+    pub(crate) fn write_buffer(&mut self, buffer: &mut SendBuffer) {
+        if buffer.len() < SLICE_MIN || buffer.len() > MAX_DATA {
+            self.write(buffer.bytes.get(HEADROOM..).unwrap_or_default());
+        } else {
+            self.end += buffer.len() as u64;
+            self.fresh_len += buffer.len() as u64;
+            self.fresh
+                .push_back(Piece::Roomy(std::mem::take(&mut buffer.bytes)));
+        }
+        buffer.bytes.clear();
     }
 
     /// No bytes follow.

@@ -47,3 +47,26 @@ pub const KEEPALIVE_IDLE: Duration = Duration::from_secs(45);
 
 /// Time between the kernel's questions.
 pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Bytes of a link's read buffer while nothing is under way; it grows to a frame's size while one
+/// comes in.
+pub const READ_BUFFER: usize = 4 << 10;
+
+/// Bytes the WebSocket may hold unwritten: the frame being written, and the pongs and the close
+/// that the WebSocket itself may add.
+pub const WRITE_BUFFER: usize = 2 * kedge_proto::defaults::MAX_FRAME;
+
+/// Messages a link reads or writes before it looks at the other direction, and at its clock.
+pub const TRAFFIC_TURN: usize = 16;
+
+/// Turns a link takes before it lets other tasks of its thread run.
+pub const TRAFFIC_TURNS: usize = 4;
+
+/// Time for the last words of a link: what is queued, the close, and the peer's answer to it.
+pub const GOODBYE_TIME: Duration = Duration::from_secs(5);
+
+/// Bytes of each of the two buffers of a splice: a full frame, so that none is sent half empty.
+pub const SPLICE_BUFFER: usize = 64 << 10;
+
+/// Time the peer's application has to take the last bytes after both directions have ended.
+pub const DELIVERY_TIME: Duration = Duration::from_secs(30);

@@ -2,9 +2,11 @@
 
 pub mod defaults;
 pub mod dial;
+mod driver;
 pub mod link;
 pub mod proxy;
 pub mod relay;
+mod shared;
 pub mod socket;
 pub mod splice;
 pub mod stream;

@@ -1,16 +1,24 @@
 //! A link: one WebSocket that carries streams, as a cheap handle and a driver.
 
+use std::fmt;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use kedge_proto::{
-    Attributes, LinkError, OpenFrame, RefuseCode, ResumeHash, Side, StreamKey, Target,
+    Attributes, Limits, LinkError, OpenFrame, RefuseCode, ResetCode, Side, StreamEnd,
 };
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 
-use crate::relay::Relay;
+use crate::defaults::{READ_BUFFER, WRITE_BUFFER};
+pub use crate::driver::LinkDriver;
+use crate::relay::{Relay, join};
+use crate::shared::{Shared, Slot, now};
 use crate::stream::TunnelStream;
+pub use kedge_proto::OpenRequest;
 
 /// The limits of a link.
 #[derive(Clone, Debug)]
@@ -28,6 +36,19 @@ pub struct LinkConfig {
     pub ping_interval: Duration,
     /// Time a stream that nobody holds any more may take to deliver its last bytes without progress.
     pub linger: Duration,
+}
+
+impl LinkConfig {
+    pub(crate) fn limits(&self) -> Limits {
+        Limits {
+            max_streams: self.max_streams,
+            budget: self.budget,
+            initial_window: self.initial_window,
+            window_cap: self.window_cap,
+            ping_interval: self.ping_interval,
+            linger: self.linger,
+        }
+    }
 }
 
 impl Default for LinkConfig {
@@ -48,38 +69,66 @@ impl Default for LinkConfig {
 #[must_use]
 pub fn websocket_config() -> WebSocketConfig {
     WebSocketConfig::default()
-        .read_buffer_size(4 * 1024)
+        .read_buffer_size(READ_BUFFER)
         .write_buffer_size(0)
-        .max_write_buffer_size(4 * kedge_proto::defaults::MAX_FRAME)
+        .max_write_buffer_size(WRITE_BUFFER)
         .max_message_size(Some(kedge_proto::defaults::MAX_FRAME))
         .max_frame_size(Some(kedge_proto::defaults::MAX_FRAME))
         .accept_unmasked_frames(false)
 }
 
 /// One end of a link. Clones are handles to the same link; it lives as long as its [`LinkDriver`] runs.
-#[derive(Clone, Debug)]
-pub struct Link;
+#[derive(Clone)]
+pub struct Link {
+    shared: Arc<Shared>,
+}
 
 impl Link {
     /// Takes a WebSocket that has agreed on `kedge.v1`. Nothing happens until the driver runs.
     #[must_use]
-    pub fn new<S>(
-        _ws: WebSocketStream<S>,
-        _side: Side,
-        _config: LinkConfig,
-    ) -> (Self, LinkDriver<S>)
+    pub fn new<S>(ws: WebSocketStream<S>, side: Side, config: LinkConfig) -> (Self, LinkDriver<S>)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        unimplemented!()
+        let shared = Shared::new(side, &config);
+        (
+            Self {
+                shared: Arc::clone(&shared),
+            },
+            LinkDriver::new(ws, shared),
+        )
     }
 
-    /// Opens a stream. Returns at once; up to 64 KiB may be written before the peer has answered.
+    /// Opens a stream. Returns at once; up to 64 KiB may be written before the peer has answered. When this
+    /// side has as many streams open as it may, the stream is refused with
+    /// [`RefuseCode::TooManyStreams`].
     ///
     /// # Errors
     /// When the link has ended. A refusal comes out of [`TunnelStream::opened`], reads and writes.
-    pub fn open(&self, _request: OpenRequest) -> Result<TunnelStream, LinkClosed> {
-        unimplemented!()
+    pub fn open(&self, request: OpenRequest) -> Result<TunnelStream, LinkClosed> {
+        self.shared.with(|inner, wakes| {
+            if let Some(end) = &inner.end {
+                return Err(LinkClosed(end.clone()));
+            }
+            match inner.proto.open(request) {
+                Ok(id) => {
+                    inner.wake_driver(wakes);
+                    Ok(TunnelStream::new(&self.shared, inner, id, Slot::default()))
+                }
+                Err(error) => {
+                    let text = error.to_string();
+                    let end = StreamEnd::Refused {
+                        code: RefuseCode::TooManyStreams,
+                        text,
+                    };
+                    let slot = Slot {
+                        end: Some(end),
+                        ..Slot::default()
+                    };
+                    Ok(TunnelStream::new(&self.shared, inner, error.stream, slot))
+                }
+            }
+        })
     }
 
     /// The next stream the peer wants to open; `None` when the link has ended.
@@ -87,67 +136,96 @@ impl Link {
     /// # Cancel safety
     /// Nothing is lost.
     pub async fn accept(&self) -> Option<Incoming> {
-        std::future::pending().await
+        let mut arrival = pin!(self.shared.arrivals.notified());
+        loop {
+            arrival.as_mut().enable();
+            {
+                let mut inner = self.shared.lock();
+                if inner.end.is_some() {
+                    return None;
+                }
+                while let Some(id) = inner.incoming.pop_front() {
+                    if let Some(request) = inner.open_request(id).cloned() {
+                        inner.add_slot(id, Slot::default());
+                        return Some(Incoming {
+                            request,
+                            shared: Arc::clone(&self.shared),
+                            answered: false,
+                        });
+                    }
+                }
+            }
+            arrival.as_mut().await;
+            arrival.set(self.shared.arrivals.notified());
+        }
     }
 
     /// Asks the peer to dial again after `reconnect_after`. The link stays until it is closed.
-    pub fn goaway(&self, _reconnect_after: Duration) {}
+    pub fn goaway(&self, reconnect_after: Duration) {
+        self.shared.with(|inner, wakes| {
+            if inner.end.is_none() {
+                inner.proto.goaway(reconnect_after);
+                inner.wake_driver(wakes);
+            }
+        });
+    }
 
     /// Pends until the peer has sent GOAWAY.
     ///
     /// # Cancel safety
     /// Nothing is lost.
     pub async fn received_goaway(&self) -> Duration {
-        std::future::pending().await
+        let mut goaway = self.shared.goaway.subscribe();
+        match goaway.wait_for(Option::is_some).await.map(|delay| *delay) {
+            Ok(Some(delay)) => delay,
+            // The sender lives as long as this handle.
+            _ => std::future::pending().await,
+        }
     }
 
-    /// Ends the link in order: what is queued but stream data goes out, then the WebSocket closes.
-    pub fn close(&self, _reason: CloseReason) {}
+    /// Ends the link in order: what is queued but stream data goes out, then the WebSocket closes. Streams that
+    /// are still open are lost. Only the first reason counts.
+    pub fn close(&self, reason: CloseReason) {
+        self.shared.with(|inner, wakes| {
+            inner.closing.get_or_insert(reason);
+            inner.wake_driver(wakes);
+        });
+    }
 
     /// Pends until the link has ended.
     ///
     /// # Cancel safety
     /// Nothing is lost.
     pub async fn closed(&self) -> LinkEnd {
-        std::future::pending().await
+        let mut ended = self.shared.ended.subscribe();
+        match ended.wait_for(Option::is_some).await.map(|end| end.clone()) {
+            Ok(Some(end)) => end,
+            // The sender lives as long as this handle.
+            _ => std::future::pending().await,
+        }
     }
 
-    /// Numbers for metrics and logs.
+    /// Numbers for metrics and logs. Looks at every stream.
     #[must_use]
     pub fn stats(&self) -> LinkStats {
-        LinkStats::default()
+        let inner = self.shared.lock();
+        let holdings = inner.proto.holdings();
+        LinkStats {
+            rtt: inner.proto.rtt(),
+            bytes_in: self.shared.bytes_in.load(Ordering::Relaxed),
+            bytes_out: self.shared.bytes_out.load(Ordering::Relaxed),
+            streams: holdings.streams,
+            buffered: holdings.sending + holdings.receiving,
+            handles: inner.slots(),
+            relays: inner.relays.len(),
+            queued: holdings.queued + inner.outbox.len() + inner.incoming.len(),
+        }
     }
 }
 
-/// What a new stream asks for.
-#[derive(Clone, Debug)]
-pub struct OpenRequest {
-    /// What kind of thing.
-    pub target: Target,
-    /// Its name across links.
-    pub key: StreamKey,
-    /// What will prove the right to resume it.
-    pub resume: ResumeHash,
-    /// Which one, as whom.
-    pub attributes: Attributes,
-}
-
-/// The future that moves a link's bytes. Whoever made the link owns it; dropping it ends the link.
-#[derive(Debug)]
-pub struct LinkDriver<S> {
-    _ws: std::marker::PhantomData<S>,
-}
-
-impl<S> LinkDriver<S>
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
-    /// Runs the link to its end.
-    ///
-    /// # Cancel safety
-    /// Dropping the future ends the link as if the connection had broken.
-    pub async fn run(self) -> LinkEnd {
-        std::future::pending().await
+impl fmt::Debug for Link {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.shared.fmt(f)
     }
 }
 
@@ -181,17 +259,17 @@ pub enum LinkEnd {
     /// The peer closed it.
     #[error("closed by the peer")]
     PeerClosed,
+    /// The peer broke the protocol.
+    #[error("the peer broke the protocol: {0}")]
+    Protocol(LinkError),
     /// The peer says that this side broke the protocol.
-    #[error("the peer ended the link: {reason} (WebSocket close code {code})")]
+    #[error("the peer ended the link: {reason:?} (WebSocket close code {code})")]
     Rejected {
         /// WebSocket close code.
         code: u16,
         /// In the peer's words.
         reason: String,
     },
-    /// The peer broke the protocol.
-    #[error("the peer broke the protocol: {0}")]
-    Protocol(LinkError),
     /// A newer link took over.
     #[error("replaced by a newer link")]
     Replaced,
@@ -219,12 +297,20 @@ pub struct LinkStats {
     pub streams: usize,
     /// Bytes of stream data held by this side.
     pub buffered: u64,
+    /// Streams whose handle somebody holds.
+    pub handles: usize,
+    /// Streams that are joined with one of another link.
+    pub relays: usize,
+    /// Entries that wait in queues of this side.
+    pub queued: usize,
 }
 
 /// A stream the peer wants to open. Dropping it refuses it with [`RefuseCode::Internal`].
 #[derive(Debug)]
 pub struct Incoming {
     request: OpenFrame,
+    shared: Arc<Shared>,
+    answered: bool,
 }
 
 impl Incoming {
@@ -234,18 +320,55 @@ impl Incoming {
         &self.request
     }
 
-    /// Grants it.
+    /// Grants it. When the peer has taken it back meanwhile, reads and writes will say so.
     #[must_use]
-    pub fn accept(self, _attributes: Attributes) -> TunnelStream {
-        unimplemented!()
+    pub fn accept(mut self, attributes: Attributes) -> TunnelStream {
+        self.answered = true;
+        let id = self.request.stream;
+        self.shared.with(|inner, wakes| {
+            let mut slot = Slot {
+                opened: Some(Attributes::new()),
+                ..Slot::default()
+            };
+            if inner.proto.accept(now(), id, attributes).is_err() && inner.end.is_none() {
+                let known = inner.slot(id).and_then(|slot| slot.end.clone());
+                slot.end = Some(known.unwrap_or_else(|| StreamEnd::Reset {
+                    code: ResetCode::Cancelled,
+                    text: "gone before it was granted".to_owned(),
+                }));
+            }
+            inner.wake_driver(wakes);
+            TunnelStream::new(&self.shared, inner, id, slot)
+        })
     }
 
     /// Refuses it.
-    pub fn refuse(self, _code: RefuseCode, _text: &str) {}
+    pub fn refuse(mut self, code: RefuseCode, text: &str) {
+        self.answer(code, text);
+    }
 
     /// Passes it on: opens a stream on `to` and joins the two. Hubs only.
     #[must_use]
-    pub fn relay(self, _to: &Link, _open: OpenRequest) -> Relay {
-        unimplemented!()
+    pub fn relay(mut self, to: &Link, open: OpenRequest) -> Relay {
+        self.answered = true;
+        join(&self.shared, &self.request, &to.shared, open)
+    }
+
+    fn answer(&mut self, code: RefuseCode, text: &str) {
+        if std::mem::replace(&mut self.answered, true) {
+            return;
+        }
+        let id = self.request.stream;
+        self.shared.with(|inner, wakes| {
+            inner.forget_slot(id);
+            inner.proto.refuse(id, code, text);
+            inner.wake_driver(wakes);
+        });
+    }
+}
+
+impl Drop for Incoming {
+    fn drop(&mut self) {
+        self.answer(RefuseCode::Internal, "nobody answered the request");
     }
 }

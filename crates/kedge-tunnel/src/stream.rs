@@ -1,16 +1,22 @@
 //! One stream as the application sees it.
 
+use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 
-use kedge_proto::{Attributes, RefuseCode, ResetCode};
+use bytes::Bytes;
+use kedge_proto::{
+    Attributes, Read, RefuseCode, ResetCode, SendBuffer, StreamEnd, StreamId, Write,
+};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::link::LinkEnd;
+use crate::shared::{Inner, Shared, Slot, now};
 
 /// A stream: reads, writes, `shutdown` for the end of what is written. Dropping it before both directions have ended
-/// resets it.
+/// resets it; after that, what was written is still delivered.
 #[derive(Debug)]
 pub struct TunnelStream {
     recv: RecvHalf,
@@ -18,7 +24,21 @@ pub struct TunnelStream {
 }
 
 impl TunnelStream {
-    /// Waits for the peer's answer; at once for a stream that was accepted here. May be asked again.
+    /// The handle of a stream that the link knows, or that has ended before it began.
+    pub(crate) fn new(shared: &Arc<Shared>, inner: &mut Inner, id: StreamId, slot: Slot) -> Self {
+        inner.add_slot(id, Slot { handles: 2, ..slot });
+        let handle = || Handle {
+            shared: Arc::clone(shared),
+            id,
+        };
+        Self {
+            recv: RecvHalf { handle: handle() },
+            send: SendHalf { handle: handle() },
+        }
+    }
+
+    /// Waits for the peer's answer; at once, and without attributes, for a stream that was accepted here. May be asked
+    /// again. A peer that is alive may take its time: bound it.
     ///
     /// # Errors
     /// When the stream was refused, reset or lost.
@@ -26,7 +46,7 @@ impl TunnelStream {
     /// # Cancel safety
     /// Nothing is lost.
     pub async fn opened(&mut self) -> Result<Attributes, OpenError> {
-        std::future::pending().await
+        self.send.handle.watch(|slot| slot.opened.clone()).await
     }
 
     /// Waits until the peer's application has taken everything, the end included. Only comes true after `shutdown`.
@@ -37,11 +57,17 @@ impl TunnelStream {
     /// # Cancel safety
     /// Nothing is lost.
     pub async fn delivered(&mut self) -> Result<(), StreamError> {
-        std::future::pending().await
+        let finished = |slot: &Slot| slot.delivered || slot.end == Some(StreamEnd::Finished);
+        self.send
+            .handle
+            .watch(|slot| finished(slot).then_some(()))
+            .await
     }
 
     /// Ends both directions now, and tells the peer why.
-    pub fn reset(&self, _code: ResetCode, _text: &str) {}
+    pub fn reset(&self, code: ResetCode, text: &str) {
+        self.send.reset(code, text);
+    }
 
     /// Parts the two directions. Dropping a half whose direction has not ended resets the stream: an end that nobody
     /// asked for must not look like one.
@@ -81,37 +107,242 @@ impl AsyncWrite for TunnelStream {
 
 /// What the peer writes.
 #[derive(Debug)]
-pub struct RecvHalf {}
+pub struct RecvHalf {
+    handle: Handle,
+}
 
 impl AsyncRead for RecvHalf {
     fn poll_read(
         self: Pin<&mut Self>,
-        _cx: &mut Context<'_>,
-        _buf: &mut ReadBuf<'_>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Poll::Pending
+        if buf.remaining() == 0 {
+            return Poll::Ready(Ok(()));
+        }
+        let read = ready!(self.handle.poll_read(cx, buf.remaining()))?;
+        if let Some(bytes) = read {
+            buf.put_slice(&bytes);
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl RecvHalf {
+    /// The next bytes, in the piece in which they came; `None` at the end.
+    pub(crate) fn poll_bytes(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Option<Bytes>, StreamError>> {
+        self.handle.poll_read(cx, usize::MAX)
+    }
+}
+
+impl Drop for RecvHalf {
+    fn drop(&mut self) {
+        let Handle { shared, id } = &self.handle;
+        shared.with(|inner, wakes| {
+            if !inner.proto.release_reading(*id) {
+                let text = "the other half was dropped";
+                inner.reset(*id, ResetCode::Cancelled, text, wakes);
+            }
+            inner.wake_driver(wakes);
+            self.handle.leave(inner);
+        });
     }
 }
 
 /// What the peer reads.
 #[derive(Debug)]
-pub struct SendHalf {}
+pub struct SendHalf {
+    handle: Handle,
+}
+
+impl SendHalf {
+    /// Ends both directions now, and tells the peer why.
+    pub fn reset(&self, code: ResetCode, text: &str) {
+        let Handle { shared, id } = &self.handle;
+        shared.with(|inner, wakes| inner.reset(*id, code, text, wakes));
+    }
+
+    /// Waits until something can be written, and says how much.
+    pub(crate) async fn room(&mut self) -> Result<usize, StreamError> {
+        let Handle { shared, id } = &self.handle;
+        poll_fn(|cx| {
+            let mut inner = shared.lock();
+            if let Some(failure) = inner.failure(*id) {
+                return Poll::Ready(Err(failure));
+            }
+            let room = inner.proto.room(*id);
+            if room > 0 {
+                return Poll::Ready(Ok(room));
+            }
+            if let Some(slot) = inner.slot(*id) {
+                slot.writer = Some(cx.waker().clone());
+            }
+            Poll::Pending
+        })
+        .await
+    }
+
+    /// Writes all of a buffer that is not larger than there was room for.
+    pub(crate) fn write_buffer(&mut self, buffer: &mut SendBuffer) -> Result<(), StreamError> {
+        let Handle { shared, id } = &self.handle;
+        shared.with(|inner, wakes| {
+            if let Some(failure) = inner.failure(*id) {
+                return Err(failure);
+            }
+            inner
+                .proto
+                .write_buffer(*id, buffer)
+                .map_err(|_| StreamError::finished())?;
+            inner.wake_driver(wakes);
+            Ok(())
+        })
+    }
+
+    /// As [`TunnelStream::delivered`].
+    ///
+    /// # Errors
+    /// When the stream was refused, reset or lost before that.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost.
+    pub async fn delivered(&mut self) -> Result<(), StreamError> {
+        let finished = |slot: &Slot| slot.delivered || slot.end == Some(StreamEnd::Finished);
+        self.handle.watch(|slot| finished(slot).then_some(())).await
+    }
+}
 
 impl AsyncWrite for SendHalf {
     fn poll_write(
         self: Pin<&mut Self>,
-        _cx: &mut Context<'_>,
-        _buf: &[u8],
+        cx: &mut Context<'_>,
+        buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Poll::Pending
+        let Handle { shared, id } = &self.handle;
+        if buf.is_empty() {
+            return Poll::Ready(Ok(0));
+        }
+        shared.with(|inner, wakes| {
+            if let Some(failure) = inner.failure(*id) {
+                return Poll::Ready(Err(failure.into()));
+            }
+            match inner.proto.write(*id, buf) {
+                Ok(Write::Accepted(len)) => {
+                    inner.wake_driver(wakes);
+                    Poll::Ready(Ok(len))
+                }
+                Ok(Write::Full) => {
+                    if let Some(slot) = inner.slot(*id) {
+                        slot.writer = Some(cx.waker().clone());
+                    }
+                    Poll::Pending
+                }
+                Ok(Write::Finished) | Err(_) => {
+                    let text = "written after the end of the stream";
+                    Poll::Ready(Err(io::Error::new(io::ErrorKind::BrokenPipe, text)))
+                }
+            }
+        })
     }
 
     fn poll_flush(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // What was accepted goes out without being asked for.
         Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Pending
+        let Handle { shared, id } = &self.handle;
+        shared.with(|inner, wakes| {
+            if let Some(failure) = inner.failure(*id) {
+                return Poll::Ready(Err(failure.into()));
+            }
+            // A stream that the link has forgotten is one that had finished.
+            let _ = inner.proto.finish(*id);
+            inner.wake_driver(wakes);
+            Poll::Ready(Ok(()))
+        })
+    }
+}
+
+impl Drop for SendHalf {
+    fn drop(&mut self) {
+        let Handle { shared, id } = &self.handle;
+        shared.with(|inner, wakes| {
+            if !inner.proto.release_writing(*id) {
+                let text = "the other half was dropped";
+                inner.reset(*id, ResetCode::Cancelled, text, wakes);
+            }
+            inner.wake_driver(wakes);
+            self.handle.leave(inner);
+        });
+    }
+}
+
+/// Names a stream for one of its halves.
+#[derive(Debug)]
+struct Handle {
+    shared: Arc<Shared>,
+    id: StreamId,
+}
+
+impl Handle {
+    /// Waits for news of the stream itself.
+    async fn watch<T>(&mut self, news: impl Fn(&Slot) -> Option<T>) -> Result<T, StreamError> {
+        poll_fn(|cx| {
+            let mut inner = self.shared.lock();
+            if let Some(news) = inner.slot(self.id).and_then(|slot| news(slot)) {
+                return Poll::Ready(Ok(news));
+            }
+            if let Some(failure) = inner.failure(self.id) {
+                return Poll::Ready(Err(failure));
+            }
+            if let Some(slot) = inner.slot(self.id) {
+                slot.watcher = Some(cx.waker().clone());
+            }
+            Poll::Pending
+        })
+        .await
+    }
+
+    fn poll_read(
+        &self,
+        cx: &mut Context<'_>,
+        max: usize,
+    ) -> Poll<Result<Option<Bytes>, StreamError>> {
+        self.shared.with(|inner, wakes| {
+            if let Some(failure) = inner.failure(self.id) {
+                return Poll::Ready(Err(failure));
+            }
+            let read = match inner.proto.read(now(), self.id, max) {
+                Ok(Read::Data(bytes)) => Some(bytes),
+                Ok(Read::Pending) => {
+                    if let Some(slot) = inner.slot(self.id) {
+                        slot.reader = Some(cx.waker().clone());
+                    }
+                    return Poll::Pending;
+                }
+                // An error here: finished, and forgotten by the link.
+                Ok(Read::End) | Err(_) => None,
+            };
+            if inner.proto.has_control() {
+                inner.wake_driver(wakes);
+            }
+            Poll::Ready(Ok(read))
+        })
+    }
+
+    /// One half is gone. With the other, nobody is left to tell anything.
+    fn leave(&self, inner: &mut Inner) {
+        let left = inner.slot(self.id).map_or(0, |slot| {
+            slot.handles = slot.handles.saturating_sub(1);
+            slot.handles
+        });
+        if left == 0 {
+            inner.forget_slot(self.id);
+            inner.proto.release(now(), self.id);
+        }
     }
 }
 
@@ -138,6 +369,17 @@ pub enum StreamError {
         /// Why, for people; as hostile as the peer.
         text: String,
     },
+}
+
+impl StreamError {
+    /// What a stream that was finished on this side says to whoever writes on.
+    fn finished() -> Self {
+        let text = "written after the end of the stream".to_owned();
+        Self::Reset {
+            code: ResetCode::Cancelled,
+            text,
+        }
+    }
 }
 
 /// Why a stream was not granted.

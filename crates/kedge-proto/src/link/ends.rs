@@ -9,7 +9,7 @@ use crate::defaults::INITIAL_CREDIT;
 use crate::frame::{self, Frame, OpenFrame};
 use crate::ids::StreamId;
 use crate::recv::{Read, RecvHalf};
-use crate::send::{Keep, SendHalf};
+use crate::send::{Keep, SendBuffer, SendHalf};
 use crate::stream::{Identity, Part, Phase, Request, Stream};
 use crate::window::Window;
 
@@ -144,27 +144,63 @@ impl Link {
     /// When the stream is over; its end was told by an event.
     pub fn write(&mut self, id: StreamId, data: &[u8]) -> Result<Write, NoStream> {
         let id = self.living(id)?;
-        let free = self.limits.budget.saturating_sub(self.written);
-        let stream = self.streams.get_mut(&id).ok_or(NoStream)?;
-        if !stream.send.is_open() {
+        if !self
+            .streams
+            .get(&id)
+            .is_some_and(|stream| stream.send.is_open())
+        {
             return Ok(Write::Finished);
         }
-        let room = stream.send.room(self.limits.window_cap);
-        let share = INITIAL_CREDIT.saturating_sub(stream.send.held()).max(free);
-        let len = data
-            .len()
-            .min(usize::try_from(room.min(share)).unwrap_or(usize::MAX));
+        let len = data.len().min(self.room(id));
+        let stream = self.streams.get_mut(&id).ok_or(NoStream)?;
         let Some(now) = data.get(..len).filter(|now| !now.is_empty()) else {
-            stream.starved = true;
-            if room > 0 {
-                self.crowded.insert(id);
-            }
             return Ok(Write::Full);
         };
         stream.send.write(now);
         self.written += len as u64;
         self.want_turn(id);
         Ok(Write::Accepted(len))
+    }
+
+    /// How much [`write_buffer`](Self::write_buffer) may bring; when nothing,
+    /// [`Event::Writable`](crate::Event::Writable) will say when to ask again.
+    pub fn room(&mut self, id: StreamId) -> usize {
+        let free = self.limits.budget.saturating_sub(self.written);
+        let Some(stream) = self.streams.get_mut(&id) else {
+            return 0;
+        };
+        let room = stream.send.room(self.limits.window_cap);
+        let share = INITIAL_CREDIT.saturating_sub(stream.send.held()).max(free);
+        let granted = usize::try_from(room.min(share)).unwrap_or(usize::MAX);
+        if granted == 0 {
+            stream.starved = true;
+            if room > 0 {
+                self.crowded.insert(id);
+            }
+        }
+        granted
+    }
+
+    /// Takes all of a buffer, without copying it when it is large. The caller has asked for [`room`](Self::room).
+    ///
+    /// # Errors
+    /// When the stream is over, or this direction of it is finished.
+    pub fn write_buffer(&mut self, id: StreamId, buffer: &mut SendBuffer) -> Result<(), NoStream> {
+        let id = self.living(id)?;
+        let stream = self.streams.get_mut(&id).ok_or(NoStream)?;
+        if !stream.send.is_open() {
+            return Err(NoStream);
+        }
+        self.written += buffer.len() as u64;
+        stream.send.write_buffer(buffer);
+        self.want_turn(id);
+        Ok(())
+    }
+
+    /// Whether control frames wait to be written.
+    #[must_use]
+    pub fn has_control(&self) -> bool {
+        !self.control.is_empty()
     }
 
     /// No more will be written.
@@ -185,23 +221,48 @@ impl Link {
         }
     }
 
-    /// The application lets go. When it has read to the end and finished writing, what it wrote is still delivered;
-    /// otherwise the stream is reset.
+    /// The application will not read any more. When it has not read to the end, the stream is reset. Says whether the
+    /// stream goes on.
+    pub fn release_reading(&mut self, id: StreamId) -> bool {
+        let read = self
+            .streams
+            .get_mut(&id)
+            .is_none_or(|stream| stream.recv.leave());
+        if !read {
+            self.reset(id, ResetCode::Cancelled, "the application left");
+        }
+        self.want_control(id);
+        read
+    }
+
+    /// The application will not write any more. When it has not finished, the stream is reset. Says whether the stream
+    /// goes on.
+    pub fn release_writing(&mut self, id: StreamId) -> bool {
+        let finished = self
+            .streams
+            .get(&id)
+            .is_none_or(|stream| !stream.send.is_open());
+        if !finished {
+            self.reset(id, ResetCode::Cancelled, "the application left");
+        }
+        finished
+    }
+
+    /// The application lets go of both directions. When it has read to the end and finished writing, what it wrote is
+    /// still delivered; otherwise the stream is reset.
     pub fn release(&mut self, now: Instant, id: StreamId) {
-        let Some(stream) = self.streams.get_mut(&id) else {
-            return;
-        };
-        if stream.phase == Phase::Over {
+        if !self.release_reading(id) || !self.release_writing(id) {
             return;
         }
-        if stream.recv.leave() && !stream.send.is_open() {
+        if let Some(stream) = self
+            .streams
+            .get_mut(&id)
+            .filter(|stream| stream.phase != Phase::Over)
+        {
             let deadline = now + self.limits.linger;
             stream.left = Some(deadline);
             let next = self.next_linger_check.get_or_insert(deadline);
             *next = deadline.min(*next);
-            self.want_control(id);
-        } else {
-            self.reset(id, ResetCode::Cancelled, "the application left");
         }
     }
 

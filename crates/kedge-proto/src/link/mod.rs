@@ -77,7 +77,10 @@ pub struct OpenRequest {
 /// A stream that could not be opened from this side.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("the link carries as many streams as it may")]
-pub struct TooManyStreams;
+pub struct TooManyStreams {
+    /// The id it would have had; no other stream will get it.
+    pub stream: StreamId,
+}
 
 /// The link is dead.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
@@ -247,6 +250,18 @@ impl Link {
         self.streams.len()
     }
 
+    /// The link is gone, and so is everything it carries. Nothing is told to anybody.
+    pub fn clear(&mut self) {
+        let ids: Vec<_> = self.streams.keys().copied().collect();
+        for id in ids {
+            self.forget(id);
+        }
+        self.events = VecDeque::new();
+        self.moved = VecDeque::new();
+        self.control = VecDeque::new();
+        self.next_linger_check = None;
+    }
+
     /// A PING is due: a good moment for acknowledgements too small for a frame of their own.
     fn settle_all(&mut self) {
         let ids: Vec<_> = self.streams.keys().copied().collect();
@@ -302,12 +317,16 @@ impl Link {
 
     /// Takes the id for a stream opened here.
     fn next_own(&mut self) -> Result<StreamId, TooManyStreams> {
-        if self.counts.own >= self.limits.max_streams {
-            return Err(TooManyStreams);
+        let stream = self.next_own.ok_or(TooManyStreams {
+            stream: StreamId(crate::varint::MAX),
+        })?;
+        self.next_own = stream.next();
+        let full = self.counts.own >= self.limits.max_streams;
+        if full {
+            Err(TooManyStreams { stream })
+        } else {
+            Ok(stream)
         }
-        let id = self.next_own.ok_or(TooManyStreams)?;
-        self.next_own = id.next();
-        Ok(id)
     }
 
     /// Lets go of everything a stream holds and of every place it waits in.
