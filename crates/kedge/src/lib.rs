@@ -1,1 +1,172 @@
-//! The command line of kedge.
+//! The command line of kedge: what people type, and what their `ssh` calls.
+//!
+//! It is: a thin client of the hub's REST API ([`hub`], [`objects`], [`tokens`]), the words and files that
+//! make OpenSSH go through a hub ([`ssh`], [`ssh_config`], [`known_hosts`]), and the pipe between `ssh`
+//! and the tunnel ([`proxy`]). It is not an SSH implementation: `ssh`, `scp` and `sftp` are the system's.
+//!
+//! ```text
+//!  kedge ssh web01 ──exec──► ssh ──ProxyCommand──────► kedge proxy ════ hub
+//!                             │ ──KnownHostsCommand──► kedge known-hosts
+//!  ssh web01.kedge ──────────►│ ──Match exec─────────► kedge ssh-config --resolve
+//! ```
+//!
+//! Everything that comes from a hub, a person or `ssh` is a checked type before it is used, and
+//! printable before it is shown.
+
+pub mod access;
+pub mod app;
+pub mod cli;
+pub mod config;
+pub mod defaults;
+pub mod environment;
+pub mod exit;
+pub mod failure;
+pub mod generate;
+pub mod host_keys;
+pub mod hub;
+pub mod known_hosts;
+pub mod login;
+pub mod names;
+pub mod objects;
+pub mod proxy;
+pub mod ssh;
+pub mod ssh_config;
+pub mod state;
+pub mod tokens;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::{ColorChoice, FromArgMatches};
+use kedge_service::Failure;
+
+use app::{App, Terminal};
+use cli::{Cli, Command};
+use environment::Environment;
+use exit::Exit;
+
+/// Runs one command line. Returns the exit code, unless the process has become `ssh`.
+pub fn run(words: Vec<OsString>, environment: &Environment, terminal: Terminal<'_>) -> ExitCode {
+    let (ours, ssh_words) = cli::set_ssh_words_apart(words);
+    let is_for_ssh = !ssh_words.is_empty();
+    let parsed = cli::definition()
+        .color(ColorChoice::Never)
+        .try_get_matches_from(ours)
+        .and_then(|matches| Cli::from_arg_matches(&matches));
+    let cli = match parsed {
+        Ok(cli) => cli,
+        Err(error) => return refuse_line(&error, is_for_ssh, terminal),
+    };
+    let is_for_ssh = matches!(cli.command, Command::Ssh(_) | Command::Proxy(_));
+    let Terminal {
+        out,
+        err,
+        input,
+        interactive,
+    } = terminal;
+    let terminal = Terminal {
+        out: &mut *out,
+        err: &mut *err,
+        input,
+        interactive,
+    };
+    let done = App::new(environment, cli.globals.clone(), terminal)
+        .and_then(|mut app| dispatch(&mut app, cli.command, ssh_words));
+    let flushed = out.flush().map_err(app::output_failed);
+    match done.and(flushed) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failed) => {
+            let failed = if is_for_ssh {
+                failed.code(Exit::Ssh.code())
+            } else {
+                failed
+            };
+            tell(&failed, err)
+        }
+    }
+}
+
+fn dispatch(app: &mut App<'_>, command: Command, ssh_words: Vec<OsString>) -> Result<(), Failure> {
+    match command {
+        Command::AcceptHostKeys(arguments) => host_keys::run(app, &arguments),
+        Command::Apply(arguments) => objects::apply::run(app, &arguments),
+        Command::Completion(arguments) => generate::completion(app, &arguments),
+        Command::Delete(arguments) => objects::delete::run(app, &arguments),
+        Command::Describe(arguments) => objects::describe::run(app, &arguments),
+        Command::Get(arguments) => objects::get::run(app, &arguments),
+        Command::KnownHosts(arguments) => known_hosts::run(app, &arguments),
+        Command::Login(arguments) => login::login(app, &arguments),
+        Command::Logout(arguments) => login::logout(app, &arguments),
+        Command::Man(arguments) => generate::man(&arguments),
+        Command::Proxy(arguments) => proxy::run(app, &arguments),
+        Command::Reference(arguments) => generate::print_reference(app, &arguments),
+        Command::Ssh(_) => Err(ssh::run::run(app, ssh_words)),
+        Command::SshConfig(arguments) => ssh_config::command::run(app, &arguments),
+        Command::Token(command) => tokens::run(app, &command),
+        Command::Whoami(arguments) => login::whoami(app, &arguments),
+    }
+}
+
+/// Help and version go to standard output; a line that makes no sense to standard error, in our form.
+fn refuse_line(error: &clap::Error, is_for_ssh: bool, terminal: Terminal<'_>) -> ExitCode {
+    use clap::error::ErrorKind;
+    let text = error.render().to_string();
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
+            match terminal
+                .out
+                .write_all(text.as_bytes())
+                .and_then(|()| terminal.out.flush())
+            {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(error) => tell(&app::output_failed(error), terminal.err),
+            }
+        }
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            let _ = terminal.err.write_all(text.as_bytes());
+            ExitCode::from(Exit::Usage.code())
+        }
+        _ => {
+            let line = text.trim_start_matches("error: ");
+            let line = line.split("\n\nUsage:").next().unwrap_or(line);
+            let words: Vec<_> = line.split_whitespace().collect();
+            let exit = if is_for_ssh { Exit::Ssh } else { Exit::Usage };
+            let hint = text.lines().rev().find_map(|line| {
+                Some(
+                    line.trim()
+                        .strip_prefix("For more information, try '")?
+                        .trim_end_matches("'."),
+                )
+            });
+            let failed = failure::failure(exit, words.join(" "));
+            let failed = match hint {
+                Some(_) => failed.hint(help_hint(&text)),
+                None => failed,
+            };
+            tell(&failed, terminal.err)
+        }
+    }
+}
+
+/// The command whose help explains: the usage line up to its first argument.
+fn help_hint(text: &str) -> String {
+    let usage = text.split("Usage: ").nth(1).unwrap_or("kedge");
+    let words = usage.split_whitespace();
+    let command: Vec<_> = words
+        .take_while(|word| {
+            word.bytes()
+                .all(|byte| byte.is_ascii_lowercase() || byte == b'-')
+        })
+        .take_while(|word| !word.starts_with('-'))
+        .collect();
+    format!("{} --help", command.join(" "))
+}
+
+fn tell(failed: &Failure, err: &mut dyn std::io::Write) -> ExitCode {
+    let unsaid = [app::broken_pipe(), ssh_config::command::silent()];
+    if !unsaid.contains(failed) {
+        // Nobody is left to tell when standard error is closed.
+        let _ = failed.write(err);
+    }
+    failed.exit_code()
+}

@@ -1,0 +1,530 @@
+//! The command line's shape and its help. Man pages, completions and the reference page come from it.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+use kedge_api::{HubName, LabelSelector, ServerName, Suffix};
+
+use crate::config::Pin;
+
+/// SSH to any server, through one hub, with the OpenSSH that is installed.
+///
+/// Log in once at a hub; then `kedge ssh NAME`, or, after `kedge ssh-config --write`, plain
+/// `ssh NAME.SUFFIX`, `scp`, `sftp`, `rsync`, `git` and Ansible.
+#[derive(Debug, Parser)]
+#[command(
+    name = "kedge",
+    version,
+    after_help = "Examples:\n  \
+        kedge login https://hub.example --token-file ~/my.token\n  \
+        kedge get servers\n  \
+        kedge ssh web01\n  \
+        kedge ssh-config --write && ssh web01.kedge",
+    max_term_width = 100,
+    propagate_version = false,
+    subcommand_required = true,
+    arg_required_else_help = true
+)]
+pub struct Cli {
+    /// Options of every command.
+    #[command(flatten)]
+    pub globals: Globals,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Options of every command.
+#[derive(Args, Clone, Debug, Default)]
+pub struct Globals {
+    /// The hub meant, by its name in the configuration [default: `default-hub` there]
+    #[arg(
+        long,
+        global = true,
+        value_name = "NAME",
+        help_heading = "Global options"
+    )]
+    pub hub: Option<HubName>,
+    /// The configuration [default: ~/.config/kedge/config.toml]
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        help_heading = "Global options"
+    )]
+    pub config: Option<PathBuf>,
+    /// Where logins are kept [default: ~/.local/state/kedge]
+    #[arg(
+        long,
+        global = true,
+        value_name = "DIR",
+        help_heading = "Global options"
+    )]
+    pub state_dir: Option<PathBuf>,
+}
+
+/// What `kedge` can do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Log in at a hub and remember it
+    #[command(after_help = "Examples:\n  \
+        kedge login https://hub.example --token-file ~/my.token\n  \
+        pass show kedge | kedge login hub.example --token-file -\n  \
+        kedge login https://10.0.0.5:8443 --token-file ~/my.token --pin sha256:…   # self-signed\n  \
+        kedge login main --token-file ~/new.token                                # again")]
+    Login(LoginArgs),
+    /// Forget the login at a hub
+    #[command(after_help = "Examples:\n  kedge logout\n  kedge logout main")]
+    Logout(LogoutArgs),
+    /// Show who the hub takes you for
+    #[command(after_help = "Examples:\n  kedge whoami\n  kedge whoami -o json")]
+    Whoami(WhoamiArgs),
+    /// Open an SSH session to a server with the system's ssh
+    #[command(
+        override_usage = "kedge ssh [OPTIONS] [SSH OPTIONS] [LOGIN@]NAME [COMMAND]…",
+        after_help = "All of ssh's own options are passed on, as in `ssh -L 8080:localhost:80 -N web01.kedge`.\n\
+        NAME is a server's name, with or without its hub's suffix. The exit status is the remote\n\
+        command's; 255 means that kedge or ssh failed, with the reason on standard error.\n\n\
+        Examples:\n  \
+        kedge ssh web01\n  \
+        kedge ssh deploy@web01 systemctl status nginx\n  \
+        kedge ssh -N -L 5432:localhost:5432 db01\n  \
+        tar c . | kedge ssh web01 tar x"
+    )]
+    Ssh(SshArgs),
+    /// Carry one SSH connection over standard input and output (ssh's ProxyCommand)
+    #[command(after_help = "Examples:\n  \
+        ssh -o ProxyCommand='kedge proxy web01' web01\n\n\
+        `kedge ssh-config` writes that line, and the ones about host keys that belong to it.")]
+    Proxy(ProxyArgs),
+    /// Print a server's pinned host keys (ssh's KnownHostsCommand)
+    #[command(after_help = "Examples:\n  kedge known-hosts web01.kedge")]
+    KnownHosts(KnownHostsArgs),
+    /// Print or install the configuration for plain ssh, scp, rsync, git and Ansible
+    #[command(after_help = "Examples:\n  \
+        kedge ssh-config                  # look at it\n  \
+        kedge ssh-config --write --diff   # install it, and show what changed\n  \
+        ssh web01.kedge")]
+    SshConfig(SshConfigArgs),
+    /// Show objects: servers, accesspolicies, jointokens, sessions
+    #[command(after_help = "Examples:\n  \
+        kedge get servers\n  \
+        kedge get servers -l env=prod -o wide\n  \
+        kedge get server web01 -o yaml\n  \
+        kedge get servers --watch")]
+    Get(GetArgs),
+    /// Show objects in full, for people
+    #[command(
+        after_help = "Examples:\n  kedge describe server web01\n  kedge describe policy/developers"
+    )]
+    Describe(DescribeArgs),
+    /// Create or change objects from files
+    #[command(
+        after_help = "What a file does not mention stays as it is; a field that is null is removed.\n\n\
+        Examples:\n  \
+        kedge apply -f policy.yaml\n  \
+        kedge get server web01 -o yaml | sed 's/env: test/env: prod/' | kedge apply -f -"
+    )]
+    Apply(ApplyArgs),
+    /// Delete objects
+    #[command(after_help = "Examples:\n  \
+        kedge delete server web01\n  \
+        kedge delete policy/developers policy/guests\n  \
+        kedge delete servers -l env=test\n  \
+        kedge delete -f policy.yaml")]
+    Delete(DeleteArgs),
+    /// Accept host keys of a server that changed
+    #[command(
+        after_help = "Without --fingerprint it shows the old and the new keys, and asks. Compare them with what the\n\
+        server itself says: ssh-keygen -l -f /etc/ssh/ssh_host_ed25519_key.pub\n\n\
+        Examples:\n  \
+        kedge accept-host-keys web01\n  \
+        kedge accept-host-keys web01 --fingerprint SHA256:…"
+    )]
+    AcceptHostKeys(AcceptHostKeysArgs),
+    /// Make, list and revoke the tokens with which servers join
+    #[command(subcommand)]
+    Token(TokenCommand),
+    /// Print a shell's completion script
+    #[command(after_help = "Examples:\n  \
+        kedge completion bash > ~/.local/share/bash-completion/completions/kedge\n  \
+        kedge completion zsh > ~/.zfunc/_kedge\n  \
+        kedge completion fish > ~/.config/fish/completions/kedge.fish")]
+    Completion(CompletionArgs),
+    /// Write the man pages into a folder
+    #[command(hide = true)]
+    Man(ManArgs),
+    /// Print the reference page of the command line
+    #[command(hide = true)]
+    Reference(ReferenceArgs),
+}
+
+/// `kedge login`
+#[derive(Args, Debug)]
+pub struct LoginArgs {
+    /// The hub: https://host[:port], or the name of one in the configuration
+    #[arg(value_name = "HUB")]
+    pub hub: String,
+    /// The file with your token, readable by you alone; `-` is standard input
+    #[arg(long, value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
+    /// What to call the hub [default: as it calls itself]
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<HubName>,
+    /// What follows its servers' names [default: as it says]
+    #[arg(long, value_name = "SUFFIX")]
+    pub suffix: Option<Suffix>,
+    /// The certificate to believe, `sha256:…`, as a self-signed hub prints at its start
+    #[arg(long, value_name = "PIN", conflicts_with = "ca_file")]
+    pub pin: Option<Pin>,
+    /// PEM file with the roots to believe in place of the system's
+    #[arg(long, value_name = "FILE")]
+    pub ca_file: Option<PathBuf>,
+}
+
+/// `kedge logout`
+#[derive(Args, Debug)]
+pub struct LogoutArgs {
+    /// The hub, by its name in the configuration
+    #[arg(value_name = "HUB")]
+    pub name: Option<HubName>,
+}
+
+/// `kedge whoami`
+#[derive(Args, Debug)]
+pub struct WhoamiArgs {
+    /// json or yaml, in place of a page for people
+    #[arg(long, short, value_name = "FORMAT")]
+    pub output: Option<DataFormat>,
+}
+
+/// `kedge ssh`
+#[derive(Args, Debug)]
+pub struct SshArgs {
+    /// ssh's options, the server, and the remote command
+    #[arg(
+        value_name = "SSH ARGUMENTS",
+        trailing_var_arg = true,
+        allow_hyphen_values = true
+    )]
+    pub words: Vec<OsString>,
+}
+
+/// `kedge proxy`
+#[derive(Args, Debug)]
+pub struct ProxyArgs {
+    /// The server
+    #[arg(value_name = "NAME", required_unless_present = "refuse")]
+    pub name: Option<OsString>,
+    /// The login that ssh will use
+    #[arg(long, value_name = "LOGIN", allow_hyphen_values = true)]
+    pub login: Option<OsString>,
+    /// The port that ssh was asked for; only 22 can be had
+    #[arg(long, value_name = "PORT", allow_hyphen_values = true)]
+    pub port: Option<OsString>,
+    /// Say that the name cannot be one, and fail: for names that must not reach a shell
+    #[arg(long, hide = true)]
+    pub refuse: bool,
+}
+
+/// `kedge known-hosts`
+#[derive(Args, Debug)]
+pub struct KnownHostsArgs {
+    /// The host as ssh looks it up (`%H`)
+    #[arg(value_name = "HOST")]
+    pub host: OsString,
+}
+
+/// `kedge ssh-config`
+#[derive(Args, Debug)]
+pub struct SshConfigArgs {
+    /// Install it: ~/.config/kedge/ssh_config, and one Include line in ~/.ssh/config
+    #[arg(long)]
+    pub write: bool,
+    /// Show how the files differ from what would be installed
+    #[arg(long)]
+    pub diff: bool,
+    /// Learn a server's login, for ssh to read next
+    #[arg(long, hide = true, value_name = "NAME", conflicts_with_all = ["write", "diff"], allow_hyphen_values = true)]
+    pub resolve: Option<OsString>,
+}
+
+/// `kedge get`
+#[derive(Args, Debug)]
+pub struct GetArgs {
+    /// The kind and names: `servers`, `server web01`, `policy/developers`
+    #[arg(value_name = "KIND[/NAME]", required = true, num_args = 1..)]
+    pub objects: Vec<String>,
+    /// How to print them
+    #[arg(long, short, value_name = "FORMAT")]
+    pub output: Option<OutputFormat>,
+    /// Only those with these labels: `env=prod,tier in (web,db),!legacy`
+    #[arg(long, short = 'l', value_name = "SELECTOR")]
+    pub selector: Option<LabelSelector>,
+    /// Go on and print each change
+    #[arg(long, short)]
+    pub watch: bool,
+    /// Leave the heading out
+    #[arg(long)]
+    pub no_headers: bool,
+}
+
+/// `kedge describe`
+#[derive(Args, Debug)]
+pub struct DescribeArgs {
+    /// The kind and names: `server web01`, `policy/developers`
+    #[arg(value_name = "KIND[/NAME]", required = true, num_args = 1..)]
+    pub objects: Vec<String>,
+    /// Only those with these labels
+    #[arg(long, short = 'l', value_name = "SELECTOR")]
+    pub selector: Option<LabelSelector>,
+}
+
+/// `kedge apply`
+#[derive(Args, Debug)]
+pub struct ApplyArgs {
+    /// YAML or JSON file with objects; `-` is standard input
+    #[arg(long, short, value_name = "FILE", required = true)]
+    pub filename: Vec<PathBuf>,
+    /// How to print the outcome: json, yaml or name
+    #[arg(long, short, value_name = "FORMAT")]
+    pub output: Option<OutputFormat>,
+}
+
+/// `kedge delete`
+#[derive(Args, Debug)]
+pub struct DeleteArgs {
+    /// The kind and names: `server web01`, `policy/developers`
+    #[arg(value_name = "KIND[/NAME]", required_unless_present = "filename")]
+    pub objects: Vec<String>,
+    /// The objects in a file; `-` is standard input
+    #[arg(long, short, value_name = "FILE", conflicts_with_all = ["objects", "selector"])]
+    pub filename: Vec<PathBuf>,
+    /// All objects with these labels
+    #[arg(long, short = 'l', value_name = "SELECTOR")]
+    pub selector: Option<LabelSelector>,
+    /// Succeed when there is nothing to delete
+    #[arg(long)]
+    pub ignore_not_found: bool,
+}
+
+/// `kedge accept-host-keys`
+#[derive(Args, Debug)]
+pub struct AcceptHostKeysArgs {
+    /// The server
+    #[arg(value_name = "NAME")]
+    pub server: ServerName,
+    /// A new key to accept, without being asked; give it once for each key
+    #[arg(long, value_name = "FINGERPRINT")]
+    pub fingerprint: Vec<kedge_api::Fingerprint>,
+}
+
+/// `kedge token`
+#[derive(Debug, Subcommand)]
+pub enum TokenCommand {
+    /// Make a token, and print the command that joins a server with it
+    #[command(
+        after_help = "The token is shown this once; the hub keeps its hash only.\n\n\
+        Examples:\n  \
+        kedge token create --server web01\n  \
+        kedge token create --ttl 24h --uses 20 --label env=prod"
+    )]
+    Create(TokenCreateArgs),
+    /// List the tokens
+    #[command(visible_alias = "ls", after_help = "Examples:\n  kedge token list")]
+    List(TokenListArgs),
+    /// Make a token worthless
+    #[command(after_help = "Examples:\n  kedge token revoke q7k2m4xw3p")]
+    Revoke(TokenRevokeArgs),
+}
+
+/// `kedge token create`
+#[derive(Args, Debug)]
+pub struct TokenCreateArgs {
+    /// The only server name that may join with it
+    #[arg(long, value_name = "NAME")]
+    pub server: Option<ServerName>,
+    /// A label that every server joined with it gets
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub label: Vec<String>,
+    /// How long it lives, such as 30m, 1h, 2d
+    #[arg(long, value_name = "TIME", default_value = crate::defaults::TOKEN_TIME)]
+    pub ttl: String,
+    /// How many servers may join with it
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub uses: u32,
+    /// json or yaml, in place of the command to run
+    #[arg(long, short, value_name = "FORMAT")]
+    pub output: Option<DataFormat>,
+}
+
+/// `kedge token list`
+#[derive(Args, Debug)]
+pub struct TokenListArgs {
+    /// How to print them
+    #[arg(long, short, value_name = "FORMAT")]
+    pub output: Option<OutputFormat>,
+}
+
+/// `kedge token revoke`
+#[derive(Args, Debug)]
+pub struct TokenRevokeArgs {
+    /// The tokens, by name
+    #[arg(value_name = "TOKEN", required = true)]
+    pub names: Vec<kedge_api::ObjectName>,
+}
+
+/// `kedge completion`
+#[derive(Args, Debug)]
+pub struct CompletionArgs {
+    /// The shell
+    #[arg(value_name = "SHELL")]
+    pub shell: Shell,
+}
+
+/// `kedge man`
+#[derive(Args, Debug)]
+pub struct ManArgs {
+    /// The folder
+    #[arg(value_name = "DIR")]
+    pub folder: PathBuf,
+}
+
+/// `kedge reference`
+#[derive(Args, Debug)]
+pub struct ReferenceArgs {
+    /// The page: the command line, or config.toml
+    #[arg(value_name = "PAGE", default_value = "cli")]
+    pub page: ReferencePage,
+}
+
+/// A generated page.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub enum ReferencePage {
+    /// docs/reference/cli.md
+    Cli,
+    /// docs/reference/config.toml.md
+    Config,
+}
+
+/// How whole objects are printed.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub enum DataFormat {
+    /// JSON
+    Json,
+    /// YAML
+    Yaml,
+}
+
+/// How objects are printed.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub enum OutputFormat {
+    /// JSON
+    Json,
+    /// KIND/NAME alone
+    Name,
+    /// A table with more columns
+    Wide,
+    /// YAML
+    Yaml,
+}
+
+/// The command line of a program, with the words of `kedge ssh` set apart.
+///
+/// They are `ssh`'s, not ours: `-V`, `--` and the rest must reach it as they were typed.
+#[must_use]
+pub fn set_ssh_words_apart(words: Vec<OsString>) -> (Vec<OsString>, Vec<OsString>) {
+    let valued = ["--hub", "--config", "--state-dir"];
+    let mut index = 1;
+    let mut is_ssh = false;
+    while let Some(word) = words.get(index) {
+        if valued.iter().any(|option| word == option) {
+            index += 2;
+        } else if word.to_str().is_some_and(|text| {
+            valued.iter().any(|option| {
+                text.strip_prefix(option)
+                    .is_some_and(|rest| rest.starts_with('='))
+            }) || (is_ssh && matches!(text, "-h" | "--help"))
+        }) {
+            index += 1;
+        } else if word == "ssh" && !is_ssh {
+            is_ssh = true;
+            index += 1;
+        } else {
+            break;
+        }
+    }
+    let mut ours = words;
+    let theirs = if is_ssh && index < ours.len() {
+        ours.split_off(index)
+    } else {
+        Vec::new()
+    };
+    (ours, theirs)
+}
+
+/// The definition, for what is generated from it.
+#[must_use]
+pub fn definition() -> clap::Command {
+    Cli::command()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn apart(line: &str) -> (String, String) {
+        let words = line.split(' ').map(OsString::from).collect();
+        let (ours, theirs) = set_ssh_words_apart(words);
+        let text = |words: &[OsString]| {
+            words
+                .iter()
+                .map(|word| word.to_string_lossy())
+                .collect::<Vec<_>>()
+                .join(" ")
+        };
+        (text(&ours), text(&theirs))
+    }
+
+    #[test]
+    fn the_definition_is_sound() {
+        definition().debug_assert();
+    }
+
+    #[test]
+    fn words_of_ssh_stay_whole() {
+        for (line, ours, theirs) in [
+            ("kedge ssh web01", "kedge ssh", "web01"),
+            (
+                "kedge ssh -tt web01 -- ls -la",
+                "kedge ssh",
+                "-tt web01 -- ls -la",
+            ),
+            (
+                "kedge ssh -- web01 --hub x",
+                "kedge ssh",
+                "-- web01 --hub x",
+            ),
+            ("kedge ssh --hub lab -V", "kedge ssh --hub lab", "-V"),
+            (
+                "kedge --hub=lab ssh -L 1:x:2 web01",
+                "kedge --hub=lab ssh",
+                "-L 1:x:2 web01",
+            ),
+            ("kedge --config f ssh ssh", "kedge --config f ssh", "ssh"),
+            ("kedge ssh --help", "kedge ssh --help", ""),
+            ("kedge ssh web01 --help", "kedge ssh", "web01 --help"),
+            ("kedge get ssh", "kedge get ssh", ""),
+            (
+                "kedge --hub ssh get servers",
+                "kedge --hub ssh get servers",
+                "",
+            ),
+            ("kedge ssh", "kedge ssh", ""),
+        ] {
+            assert_eq!(apart(line), (ours.to_owned(), theirs.to_owned()), "{line}");
+        }
+    }
+}

@@ -1,0 +1,202 @@
+//! How each error reaches the person: what to do about it, and with which exit code.
+
+use kedge_api::{NameError, StatusReason};
+use kedge_service::files::FileError;
+use kedge_service::report::chain;
+use kedge_service::{ConfigError, Failure};
+use kedge_tunnel::DialError;
+
+use crate::config::{ChangeError, HubChoiceError};
+use crate::exit::Exit;
+use crate::hub::HubError;
+use crate::names::PlaceError;
+
+/// Turns an error into what is printed, and how the program ends.
+pub trait IntoFailure {
+    /// The failure.
+    fn into_failure(self) -> Failure;
+}
+
+/// A failure in plain words.
+pub fn failure(exit: Exit, text: impl Into<String>) -> Failure {
+    Failure::new(text).code(exit.code())
+}
+
+/// A mistake on the command line.
+pub fn usage(text: impl Into<String>) -> Failure {
+    failure(Exit::Usage, text)
+}
+
+impl IntoFailure for Failure {
+    fn into_failure(self) -> Failure {
+        self
+    }
+}
+
+impl IntoFailure for ConfigError {
+    fn into_failure(self) -> Failure {
+        failure(Exit::Usage, chain(&self))
+    }
+}
+
+impl IntoFailure for ChangeError {
+    fn into_failure(self) -> Failure {
+        failure(Exit::Failure, chain(&self))
+    }
+}
+
+impl IntoFailure for FileError {
+    fn into_failure(self) -> Failure {
+        let failed = failure(Exit::Failure, chain(&self));
+        match self.hint() {
+            Some(hint) => failed.hint(hint),
+            None => failed,
+        }
+    }
+}
+
+impl IntoFailure for NameError {
+    fn into_failure(self) -> Failure {
+        usage(self.to_string())
+    }
+}
+
+impl IntoFailure for HubChoiceError {
+    fn into_failure(self) -> Failure {
+        let failed = failure(Exit::Usage, self.to_string());
+        match self {
+            Self::Ambiguous { .. } => failed.hint("name one with --hub NAME"),
+            Self::None => failed
+                .code(Exit::LoginNeeded.code())
+                .hint("kedge login HUB --token-file FILE"),
+            Self::Unknown { .. } => failed,
+        }
+    }
+}
+
+impl IntoFailure for PlaceError {
+    fn into_failure(self) -> Failure {
+        let text = chain(&self);
+        match self {
+            Self::Hub {
+                source: HubChoiceError::None,
+                ..
+            } => HubChoiceError::None.into_failure(),
+            Self::Hub {
+                source: HubChoiceError::Ambiguous { .. },
+                ..
+            } => usage(text).hint("add the hub's suffix to the name, or --hub NAME"),
+            Self::Hub { .. } | Self::Name(_) => usage(text),
+        }
+    }
+}
+
+impl IntoFailure for HubError {
+    fn into_failure(self) -> Failure {
+        let text = chain(&self);
+        match &self {
+            Self::NotLoggedIn { hub } => failure(Exit::LoginNeeded, text)
+                .hint(format!("kedge login {hub} --token-file FILE")),
+            Self::Refused { hub, status } => {
+                let failed = failure(exit_for(&status.reason), &text);
+                match status.reason {
+                    StatusReason::Unauthorized => failure(
+                        Exit::LoginNeeded,
+                        format!("hub `{hub}` does not take the stored login: {text}"),
+                    )
+                    .hint(format!("kedge login {hub} --token-file FILE")),
+                    StatusReason::Forbidden => {
+                        failed.hint("kedge whoami shows who the hub takes you for")
+                    }
+                    StatusReason::NotFound => {
+                        failed.hint("kedge get servers lists what you may reach")
+                    }
+                    StatusReason::TooManyRequests => {
+                        let wait = status.details.as_ref().and_then(|d| d.retry_after_seconds);
+                        failed.hint(match wait {
+                            Some(seconds) => format!("try again in {seconds} s"),
+                            None => "try again later".to_owned(),
+                        })
+                    }
+                    _ => failed,
+                }
+            }
+            Self::Dial { source, .. } => dial_hint(failure(Exit::Failure, text), source),
+            _ => failure(Exit::Failure, text),
+        }
+    }
+}
+
+/// The exit code for a hub's refusal.
+#[must_use]
+pub fn exit_for(reason: &StatusReason) -> Exit {
+    match reason {
+        StatusReason::Forbidden => Exit::Denied,
+        StatusReason::NotFound | StatusReason::Gone => Exit::NotFound,
+        StatusReason::Unauthorized => Exit::LoginNeeded,
+        _ => Exit::Failure,
+    }
+}
+
+/// Adds the dialler's own advice.
+#[must_use]
+pub fn dial_hint(failed: Failure, error: &DialError) -> Failure {
+    match error.hint() {
+        Some(hint) => failed.hint(hint),
+        None => failed,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kedge_api::Status;
+
+    fn shown(error: HubError) -> (String, std::process::ExitCode) {
+        let failure = error.into_failure();
+        let mut out = Vec::new();
+        failure.write(&mut out).unwrap();
+        (String::from_utf8(out).unwrap(), failure.exit_code())
+    }
+
+    fn refused(reason: StatusReason, message: &str) -> HubError {
+        HubError::Refused {
+            hub: "main".parse().unwrap(),
+            status: Box::new(Status::new(reason, message)),
+        }
+    }
+
+    #[test]
+    fn refusals_have_codes_and_hints() {
+        insta::assert_snapshot!(shown(refused(StatusReason::Unauthorized, "not authenticated")).0, @r"
+        error: hub `main` does not take the stored login: not authenticated
+        hint: kedge login main --token-file FILE
+        ");
+        insta::assert_snapshot!(shown(refused(StatusReason::NotFound, "servers \"x\" not found")).0, @r#"
+        error: servers "x" not found
+        hint: kedge get servers lists what you may reach
+        "#);
+        for (reason, code) in [
+            (StatusReason::Unauthorized, 4),
+            (StatusReason::Forbidden, 5),
+            (StatusReason::NotFound, 6),
+            (StatusReason::Conflict, 1),
+        ] {
+            let (_, exit) = shown(refused(reason, "x"));
+            assert_eq!(exit, std::process::ExitCode::from(code));
+        }
+    }
+
+    #[test]
+    fn a_hostile_hub_cannot_draw_on_the_terminal() {
+        let (text, _) = shown(refused(
+            StatusReason::Invalid,
+            "a\u{1b}[2J\nerror: b\u{202e}",
+        ));
+        assert_eq!(text.lines().count(), 1, "{text}");
+        assert!(
+            !text.contains('\u{1b}') && !text.contains('\u{202e}'),
+            "{text}"
+        );
+    }
+}

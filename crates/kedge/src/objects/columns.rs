@@ -1,0 +1,262 @@
+//! What a table shows of each kind.
+//!
+//! Cells are read from JSON and not from types: a hub that is newer than this program, or says
+//! something odd, still gets its table. Every cell is made printable.
+
+use jiff::Timestamp;
+use kedge_api::text::Printable;
+use serde_json::Value;
+
+/// One column.
+#[derive(Debug)]
+pub struct Column {
+    /// Its heading.
+    pub heading: &'static str,
+    /// When it is shown.
+    pub shown: Shown,
+    /// Its text for an object.
+    cell: fn(&Value, Timestamp) -> String,
+}
+
+/// When a column is shown.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Shown {
+    /// In every table.
+    Always,
+    /// With `-o wide`.
+    Wide,
+}
+
+impl Column {
+    const fn new(heading: &'static str, cell: fn(&Value, Timestamp) -> String) -> Self {
+        Self {
+            heading,
+            shown: Shown::Always,
+            cell,
+        }
+    }
+
+    const fn wide(heading: &'static str, cell: fn(&Value, Timestamp) -> String) -> Self {
+        Self {
+            heading,
+            shown: Shown::Wide,
+            cell,
+        }
+    }
+
+    /// The cell, fit for a terminal.
+    #[must_use]
+    pub fn cell(&self, object: &Value, now: Timestamp) -> String {
+        Printable::new(&(self.cell)(object, now)).to_string()
+    }
+}
+
+/// Servers.
+pub const SERVERS: &[Column] = &[
+    Column::new("NAME", |o, _| text(o, "/metadata/name")),
+    Column::new("PHASE", |o, _| text(o, "/status/phase")),
+    Column::new("LAST SEEN", |o, now| {
+        match age(o, "/status/lastSeen", now) {
+            Some(age) => format!("{age} ago"),
+            None => "never".to_owned(),
+        }
+    }),
+    Column::new("HOST KEY", |o, _| text(o, "/status/hostKeyFingerprint")),
+    Column::new("VERSION", |o, _| text(o, "/status/agentVersion")),
+    Column::wide("OS", |o, _| text(o, "/status/os")),
+    Column::wide("LOGIN", |o, _| text(o, "/spec/sshUser")),
+    Column::wide("ADDRESS", |o, _| text(o, "/status/remoteAddress")),
+    Column::wide("LABELS", |o, _| labels(o, "/metadata/labels")),
+];
+
+/// Policies.
+pub const POLICIES: &[Column] = &[
+    Column::new("NAME", |o, _| text(o, "/metadata/name")),
+    Column::new("USERS", |o, _| words(o, "/spec/subjects/users")),
+    Column::new("GROUPS", |o, _| words(o, "/spec/subjects/groups")),
+    Column::new("SERVERS", |o, _| {
+        let names = words(o, "/spec/servers/names");
+        let labels = labels(o, "/spec/servers/matchLabels");
+        match (names == NONE, labels == NONE) {
+            (false, false) => format!("{names},{labels}"),
+            (false, true) => names,
+            _ => labels,
+        }
+    }),
+    Column::new("LOGINS", |o, _| words(o, "/spec/logins")),
+    Column::new("AGE", |o, now| {
+        age(o, "/metadata/creationTimestamp", now).unwrap_or(NONE.into())
+    }),
+    Column::wide("PERMISSIONS", |o, _| words(o, "/spec/permissions")),
+    Column::wide("CLAIMS", |o, _| labels(o, "/spec/subjects/claims")),
+];
+
+/// Join tokens.
+pub const TOKENS: &[Column] = &[
+    Column::new("NAME", |o, _| text(o, "/metadata/name")),
+    Column::new("USED", |o, _| {
+        let used = o
+            .pointer("/status/used")
+            .and_then(Value::as_u64)
+            .unwrap_or(0);
+        format!("{used}/{}", text(o, "/spec/uses"))
+    }),
+    Column::new("EXPIRES", |o, now| {
+        match seconds_until(o, "/spec/expiresAt", now) {
+            Some(left) if left <= 0 => "expired".to_owned(),
+            Some(left) => format!("in {}", duration(left)),
+            None => NONE.to_owned(),
+        }
+    }),
+    Column::new("SERVER", |o, _| text(o, "/spec/serverName")),
+    Column::new("AGE", |o, now| {
+        age(o, "/metadata/creationTimestamp", now).unwrap_or(NONE.into())
+    }),
+    Column::wide("USED BY", |o, _| words(o, "/status/usedBy")),
+    Column::wide("LABELS", |o, _| labels(o, "/spec/labels")),
+];
+
+/// Live sessions.
+pub const SESSIONS: &[Column] = &[
+    Column::new("ID", |o, _| text(o, "/id")),
+    Column::new("SUBJECT", |o, _| text(o, "/subject")),
+    Column::new("LOGIN", |o, _| text(o, "/login")),
+    Column::new("SERVER", |o, _| text(o, "/server")),
+    Column::new("POLICY", |o, _| text(o, "/policy")),
+    Column::new("AGE", |o, now| age(o, "/since", now).unwrap_or(NONE.into())),
+    Column::wide("FROM", |o, _| text(o, "/source")),
+    Column::wide("UP", |o, _| bytes(o, "/bytesUp")),
+    Column::wide("DOWN", |o, _| bytes(o, "/bytesDown")),
+];
+
+/// What stands where there is nothing, as with `kubectl`.
+pub const NONE: &str = "<none>";
+
+fn text(object: &Value, pointer: &str) -> String {
+    match object.pointer(pointer) {
+        Some(Value::String(text)) if !text.is_empty() => text.clone(),
+        None | Some(Value::Null | Value::String(_)) => NONE.to_owned(),
+        Some(other) => other.to_string(),
+    }
+}
+
+fn words(object: &Value, pointer: &str) -> String {
+    let items = object.pointer(pointer).and_then(Value::as_array);
+    let items: Vec<_> = items
+        .into_iter()
+        .flatten()
+        .map(|item| {
+            item.as_str()
+                .map_or_else(|| item.to_string(), str::to_owned)
+        })
+        .collect();
+    if items.is_empty() {
+        NONE.to_owned()
+    } else {
+        items.join(",")
+    }
+}
+
+fn labels(object: &Value, pointer: &str) -> String {
+    let pairs = object.pointer(pointer).and_then(Value::as_object);
+    let pairs: Vec<_> = pairs
+        .into_iter()
+        .flatten()
+        .map(|(key, value)| match value {
+            Value::String(value) => format!("{key}={value}"),
+            other => format!("{key}={other}"),
+        })
+        .collect();
+    if pairs.is_empty() {
+        NONE.to_owned()
+    } else {
+        pairs.join(",")
+    }
+}
+
+fn bytes(object: &Value, pointer: &str) -> String {
+    let Some(count) = object.pointer(pointer).and_then(Value::as_u64) else {
+        return NONE.to_owned();
+    };
+    match count {
+        0..10_240 => format!("{count} B"),
+        10_240..10_485_760 => format!("{} KiB", count >> 10),
+        10_485_760..10_737_418_240 => format!("{} MiB", count >> 20),
+        _ => format!("{} GiB", count >> 30),
+    }
+}
+
+fn age(object: &Value, pointer: &str, now: Timestamp) -> Option<String> {
+    seconds_until(object, pointer, now).map(|left| duration(-left))
+}
+
+fn seconds_until(object: &Value, pointer: &str, now: Timestamp) -> Option<i64> {
+    let then: Timestamp = object.pointer(pointer)?.as_str()?.parse().ok()?;
+    Some(then.as_second() - now.as_second())
+}
+
+/// A duration as `kubectl` shortens it: the two units that matter.
+#[must_use]
+pub fn duration(seconds: i64) -> String {
+    let seconds = seconds.max(0);
+    let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86_400);
+    let two = |large: i64, unit: &str, small: i64, small_unit: &str| match small {
+        0 => format!("{large}{unit}"),
+        small => format!("{large}{unit}{small}{small_unit}"),
+    };
+    match seconds {
+        0..120 => format!("{seconds}s"),
+        120..600 => two(minutes, "m", seconds % 60, "s"),
+        600..10_800 => format!("{minutes}m"),
+        10_800..28_800 => two(hours, "h", minutes % 60, "m"),
+        28_800..172_800 => format!("{hours}h"),
+        172_800..691_200 => two(days, "d", hours % 24, "h"),
+        691_200..63_072_000 => format!("{days}d"),
+        _ => two(days / 365, "y", days % 365, "d"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_read_as_kubectls() {
+        for (seconds, text) in [
+            (-5, "0s"),
+            (0, "0s"),
+            (119, "119s"),
+            (120, "2m"),
+            (155, "2m35s"),
+            (600, "10m"),
+            (10_799, "179m"),
+            (10_800, "3h"),
+            (12_000, "3h20m"),
+            (90_000, "25h"),
+            (172_800, "2d"),
+            (180_000, "2d2h"),
+            (8 * 86_400, "8d"),
+            (800 * 86_400, "2y70d"),
+        ] {
+            assert_eq!(duration(seconds), text, "{seconds}");
+        }
+    }
+
+    #[test]
+    fn a_cell_is_printable_whatever_the_hub_says() {
+        let object = serde_json::json!({ "metadata": { "name": "a\u{1b}[2J\nb\u{202e}" } });
+        let cell = SERVERS[0].cell(&object, Timestamp::UNIX_EPOCH);
+        assert!(!cell.contains(['\u{1b}', '\n', '\u{202e}']), "{cell:?}");
+    }
+
+    #[test]
+    fn absent_is_none() {
+        let empty = serde_json::json!({});
+        let now = Timestamp::UNIX_EPOCH;
+        let row: Vec<_> = SERVERS
+            .iter()
+            .map(|column| column.cell(&empty, now))
+            .collect();
+        assert_eq!(row[..4], [NONE, NONE, "never", NONE]);
+    }
+}

@@ -1,0 +1,171 @@
+//! Files with objects: YAML documents or JSON, lists taken apart.
+
+use std::io::Read;
+use std::path::Path;
+
+use kedge_api::{API_VERSION, ObjectName};
+use kedge_service::Failure;
+use kedge_service::files;
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::kinds::{KINDS, Kind, KindAccess};
+use crate::app::App;
+use crate::defaults;
+use crate::exit::Exit;
+use crate::failure::{IntoFailure, failure, usage};
+
+/// An object as a file has it.
+#[derive(Debug)]
+pub struct Manifest {
+    /// Its kind.
+    pub kind: &'static Kind,
+    /// Its name.
+    pub name: ObjectName,
+    /// All of it.
+    pub object: Value,
+}
+
+/// Reads the objects of a file; `-` is standard input.
+///
+/// # Errors
+///
+/// A file that cannot be read, or holds something else than objects of known kinds.
+pub fn read(app: &mut App<'_>, path: &Path) -> Result<Vec<Manifest>, Failure> {
+    let (name, text) = if path == Path::new("-") {
+        let mut text = String::new();
+        app.terminal
+            .input
+            .take(defaults::MANIFEST_BYTES)
+            .read_to_string(&mut text)
+            .map_err(|e| failure(Exit::Failure, format!("cannot read standard input: {e}")))?;
+        ("standard input".to_owned(), text)
+    } else {
+        let text =
+            files::read_text(path, defaults::MANIFEST_BYTES).map_err(IntoFailure::into_failure)?;
+        (path.display().to_string(), text)
+    };
+    parse(&name, &text)
+}
+
+/// Takes the text of a file apart; `source` is what errors call it.
+///
+/// # Errors
+///
+/// As [`read`].
+pub fn parse(source: &str, text: &str) -> Result<Vec<Manifest>, Failure> {
+    let mut manifests = Vec::new();
+    for document in serde_norway::Deserializer::from_str(text) {
+        let value = Value::deserialize(document)
+            .map_err(|error| usage(format!("{source}: not YAML or JSON: {error}")))?;
+        collect(source, value, &mut manifests)?;
+    }
+    if manifests.is_empty() {
+        return Err(usage(format!("{source} holds no object")));
+    }
+    Ok(manifests)
+}
+
+fn collect(source: &str, value: Value, manifests: &mut Vec<Manifest>) -> Result<(), Failure> {
+    if value.is_null() {
+        return Ok(()); // an empty document, such as after a last `---`
+    }
+    let number = manifests.len() + 1;
+    let wrong = |what: String| usage(format!("{source}: object {number}: {what}"));
+    let text = |pointer: &str| value.pointer(pointer).and_then(Value::as_str);
+    let kind_name = text("/kind").ok_or_else(|| wrong("no kind".to_owned()))?;
+    if kind_name.ends_with("List")
+        && let Some(items) = value.get("items").and_then(Value::as_array)
+    {
+        return items
+            .iter()
+            .try_for_each(|item| collect(source, item.clone(), manifests));
+    }
+    match text("/apiVersion") {
+        Some(API_VERSION) => {}
+        Some(other) => {
+            let other = kedge_api::text::Printable::new(other);
+            return Err(wrong(format!(
+                "apiVersion is `{other}` and not `{API_VERSION}`"
+            )));
+        }
+        None => return Err(wrong(format!("no apiVersion; it must be `{API_VERSION}`"))),
+    }
+    let writable = |kind: &&Kind| kind.kind == kind_name && kind.access == KindAccess::Full;
+    let kind = KINDS.iter().find(writable).ok_or_else(|| {
+        wrong(format!(
+            "there is no kind `{}`",
+            kedge_api::text::Printable::new(kind_name)
+        ))
+    })?;
+    let name = text("/metadata/name").ok_or_else(|| wrong("no metadata.name".to_owned()))?;
+    let name = name
+        .parse()
+        .map_err(|error| wrong(format!("metadata.name: {error}")))?;
+    manifests.push(Manifest {
+        kind,
+        name,
+        object: value,
+    });
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(text: &str) -> String {
+        match parse("x.yaml", text) {
+            Ok(manifests) => {
+                let names = manifests.iter().map(|m| m.kind.qualified(m.name.as_str()));
+                names.collect::<Vec<_>>().join(" ")
+            }
+            Err(failed) => {
+                let mut out = Vec::new();
+                failed.write(&mut out).unwrap();
+                String::from_utf8(out).unwrap()
+            }
+        }
+    }
+
+    const SERVER: &str = "apiVersion: kedge.dev/v1alpha1\nkind: Server\nmetadata: {name: web01}\n";
+
+    #[test]
+    fn documents_and_lists() {
+        assert_eq!(shown(SERVER), "server.kedge.dev/web01");
+        let two = format!(
+            "{SERVER}---\n# nothing\n---\n{}",
+            SERVER.replace("web01", "web02")
+        );
+        assert_eq!(shown(&two), "server.kedge.dev/web01 server.kedge.dev/web02");
+        let list = r#"{"kind":"ServerList","items":[{"apiVersion":"kedge.dev/v1alpha1","kind":"AccessPolicy","metadata":{"name":"a"}}]}"#;
+        assert_eq!(shown(list), "accesspolicy.kedge.dev/a");
+    }
+
+    #[test]
+    fn mistakes_name_the_file_and_the_object() {
+        let second = format!("{SERVER}---\nkind: Server\n");
+        for (text, expected) in [
+            ("{", "x.yaml: not YAML or JSON"),
+            ("", "x.yaml holds no object"),
+            ("a: 1", "x.yaml: object 1: no kind"),
+            (
+                second.as_str(),
+                "x.yaml: object 2: no apiVersion; it must be `kedge.dev/v1alpha1`",
+            ),
+            (
+                &SERVER.replace("v1alpha1", "v2"),
+                "apiVersion is `kedge.dev/v2`",
+            ),
+            (&SERVER.replace("Server", "Pod"), "there is no kind `Pod`"),
+            (
+                &SERVER.replace("Server", "Session"),
+                "there is no kind `Session`",
+            ),
+            (&SERVER.replace("web01", "../x"), "metadata.name"),
+            (&SERVER.replace("name: web01", ""), "no metadata.name"),
+        ] {
+            assert!(shown(text).contains(expected), "{text}: {}", shown(text));
+        }
+    }
+}

@@ -1,0 +1,264 @@
+//! What is kept for each hub: the token, the hub's last answers, the logins plain `ssh` needs.
+//!
+//! ```text
+//!  ~/.local/state/kedge/hubs/main/          0700
+//!      token                                0600  what `kedge login` stored
+//!      access/web01                         0600  the hub's answer, for a few seconds
+//!      logins.ssh_config                    0600  User lines that the generated configuration includes
+//!      lock                                       held while logins.ssh_config is rewritten
+//! ```
+
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use kedge_api::{HostKeys, HubName, Login, ServerName};
+use kedge_service::files::{self, FileError};
+use secrecy::{ExposeSecret, SecretString};
+use serde::{Deserialize, Serialize};
+
+use crate::defaults;
+
+/// The folder of one hub.
+#[derive(Clone, Debug)]
+pub struct HubState {
+    folder: PathBuf,
+}
+
+/// What a hub said about a server, and when.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RememberedAccess {
+    /// When, in seconds since 1970.
+    pub fetched: i64,
+    /// The mapped login; absent when another one was asked for.
+    pub login: Option<Login>,
+    /// The pinned host keys.
+    pub host_keys: HostKeys,
+}
+
+impl HubState {
+    /// The folder of this hub below the state folder. A hub's name is one path component.
+    #[must_use]
+    pub fn new(state_folder: &Path, hub: &HubName) -> Self {
+        Self {
+            folder: state_folder.join("hubs").join(hub.as_str()),
+        }
+    }
+
+    /// The stored token.
+    ///
+    /// # Errors
+    ///
+    /// [`FileError`], also when others could read the file; `None` when there is no file.
+    pub fn token(&self) -> Result<Option<SecretString>, FileError> {
+        match files::read_secret(&self.token_file()) {
+            Ok(token) => Ok(Some(token)),
+            Err(error) if error.is_not_found() => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Stores the token, and forgets what was said to its predecessor.
+    ///
+    /// # Errors
+    ///
+    /// [`FileError`]; the old token is still there then.
+    pub fn save_token(&self, token: &SecretString) -> Result<(), FileError> {
+        files::create_private_folder(&self.folder)?;
+        let bytes = token.expose_secret().as_bytes();
+        files::write_whole(&self.token_file(), defaults::PRIVATE_FILE, bytes)?;
+        self.forget_access()
+    }
+
+    /// Removes the token and what was learned with it; says whether there was one.
+    ///
+    /// # Errors
+    ///
+    /// [`FileError`] when something stays.
+    pub fn forget(&self) -> Result<bool, FileError> {
+        let had = self.token_file().exists();
+        files::remove(&self.token_file())?;
+        files::remove(&self.logins_file())?;
+        self.forget_access()?;
+        Ok(had)
+    }
+
+    /// What the hub said of a server, if that is recent enough to act on.
+    #[must_use]
+    pub fn access(&self, server: &ServerName, now: Timestamp) -> Option<RememberedAccess> {
+        let bytes = files::read_limited(&self.access_file(server), ACCESS_BYTES).ok()?;
+        let access: RememberedAccess = serde_json::from_slice(&bytes).ok()?;
+        let age = Duration::from_secs(u64::try_from(now.as_second() - access.fetched).ok()?);
+        (age <= defaults::ACCESS_TIME).then_some(access)
+    }
+
+    /// Remembers what the hub said of a server.
+    ///
+    /// # Errors
+    ///
+    /// [`FileError`]; the caller can do without.
+    pub fn remember(
+        &self,
+        server: &ServerName,
+        access: &RememberedAccess,
+    ) -> Result<(), FileError> {
+        files::create_private_folder(&self.access_folder())?;
+        let bytes = serde_json::to_vec(access).unwrap_or_default();
+        let path = self.access_file(server);
+        // Whole or absent, but not synced: after a power cut the hub is simply asked again.
+        let fail = |source| FileError::Io {
+            operation: "write",
+            path: path.clone(),
+            source,
+        };
+        let mut staged = tempfile::NamedTempFile::new_in(self.access_folder()).map_err(fail)?;
+        staged.write_all(&bytes).map_err(fail)?;
+        staged.persist(&path).map_err(|failed| fail(failed.error))?;
+        Ok(())
+    }
+
+    /// Holds other processes off the logins until the closure ends. Without a lock (a file system
+    /// that has none) the closure runs all the same: at worst a login is asked for once more.
+    ///
+    /// # Errors
+    ///
+    /// [`FileError`] when the folder cannot be made.
+    pub fn locked<T>(&self, work: impl FnOnce() -> T) -> Result<T, FileError> {
+        files::create_private_folder(&self.folder)?;
+        let path = self.folder.join("lock");
+        let file = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(&path)
+            .map_err(|source| FileError::Io {
+                operation: "open",
+                path: path.clone(),
+                source,
+            })?;
+        let mut lock = fd_lock::RwLock::new(file);
+        let guard = lock.write();
+        let result = work();
+        drop(guard);
+        Ok(result)
+    }
+
+    /// Where plain `ssh` reads the mapped logins.
+    #[must_use]
+    pub fn logins_file(&self) -> PathBuf {
+        self.folder.join("logins.ssh_config")
+    }
+
+    fn token_file(&self) -> PathBuf {
+        self.folder.join("token")
+    }
+
+    fn access_folder(&self) -> PathBuf {
+        self.folder.join("access")
+    }
+
+    fn access_file(&self, server: &ServerName) -> PathBuf {
+        // A server's name has no `/` and is not `..`; with its ending it still fits a file name.
+        self.access_folder().join(server.as_str())
+    }
+
+    fn forget_access(&self) -> Result<(), FileError> {
+        let path = self.access_folder();
+        match std::fs::remove_dir_all(&path) {
+            Err(source) if source.kind() != std::io::ErrorKind::NotFound => Err(FileError::Io {
+                operation: "remove",
+                path,
+                source,
+            }),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Bytes of one remembered answer: sixteen RSA keys and some.
+const ACCESS_BYTES: u64 = 64 << 10;
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    fn state() -> (tempfile::TempDir, HubState) {
+        let folder = tempfile::tempdir().unwrap();
+        let state = HubState::new(folder.path(), &"main".parse().unwrap());
+        (folder, state)
+    }
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    #[test]
+    fn a_token_is_private_and_goes_away() {
+        let (_folder, state) = state();
+        assert!(state.token().unwrap().is_none());
+        state
+            .save_token(&SecretString::from("kpt_x".to_owned()))
+            .unwrap();
+        assert_eq!(state.token().unwrap().unwrap().expose_secret(), "kpt_x");
+        let mode = std::fs::metadata(state.token_file())
+            .unwrap()
+            .permissions()
+            .mode();
+        assert_eq!(mode & 0o777, 0o600);
+        std::fs::set_permissions(state.token_file(), PermissionsExt::from_mode(0o644)).unwrap();
+        assert!(matches!(state.token(), Err(FileError::Exposed { .. })));
+        assert!(state.forget().unwrap());
+        assert!(!state.forget().unwrap());
+    }
+
+    #[test]
+    fn an_answer_is_remembered_for_a_while_only() {
+        let (_folder, state) = state();
+        let server: ServerName = "web01".parse().unwrap();
+        let access = RememberedAccess {
+            fetched: 1000,
+            login: Some("alice".parse().unwrap()),
+            host_keys: HostKeys::default(),
+        };
+        state.remember(&server, &access).unwrap();
+        assert_eq!(state.access(&server, at(1001)), Some(access));
+        assert_eq!(state.access(&server, at(1031)), None);
+        // A clock that went back proves nothing.
+        assert_eq!(state.access(&server, at(999)), None);
+        assert_eq!(state.access(&"web02".parse().unwrap(), at(1001)), None);
+        let mode = std::fs::metadata(state.access_file(&server))
+            .unwrap()
+            .permissions()
+            .mode();
+        assert_eq!(mode & 0o777, 0o600);
+    }
+
+    #[test]
+    fn a_new_token_forgets_what_the_old_one_was_told() {
+        let (_folder, state) = state();
+        let server: ServerName = "web01".parse().unwrap();
+        let access = RememberedAccess {
+            fetched: 1000,
+            login: None,
+            host_keys: HostKeys::default(),
+        };
+        state.remember(&server, &access).unwrap();
+        state
+            .save_token(&SecretString::from("kpt_y".to_owned()))
+            .unwrap();
+        assert_eq!(state.access(&server, at(1000)), None);
+    }
+
+    #[test]
+    fn a_broken_answer_is_no_answer() {
+        let (_folder, state) = state();
+        let server: ServerName = "web01".parse().unwrap();
+        std::fs::create_dir_all(state.access_folder()).unwrap();
+        std::fs::write(state.access_file(&server), "{").unwrap();
+        assert_eq!(state.access(&server, at(1000)), None);
+    }
+}
