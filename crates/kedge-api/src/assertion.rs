@@ -59,6 +59,12 @@ impl AgentKey {
     /// # Errors
     /// [`AgentKeyError`] when it is none.
     pub fn from_pkcs8(pkcs8: Zeroizing<Vec<u8>>) -> Result<Self, AgentKeyError> {
+        // The library reads past the document's end; a file with more in it is not ours.
+        let whole = matches!(pkcs8.split_first_chunk::<2>(),
+            Some(([0x30, length], rest)) if usize::from(*length) == rest.len());
+        if !whole {
+            return Err(AgentKeyError);
+        }
         let pair = Ed25519KeyPair::from_pkcs8_maybe_unchecked(&pkcs8).map_err(|_| AgentKeyError)?;
         Ok(Self { pair, pkcs8 })
     }

@@ -72,14 +72,17 @@ pub fn body<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Status> {
 
 fn failure(path: &str, error: &serde_json::Error) -> Status {
     let message = error.to_string();
-    let shown = Printable::new(&message);
     if error.is_data() && path != "." {
-        fields(&[FieldError::new(
-            Printable::new(path).to_string(),
-            shown.to_string(),
-        )])
+        // Where in the text is of no use to somebody who wrote YAML, or a command; the path is.
+        let place = format!(" at line {} column {}", error.line(), error.column());
+        let message = message.strip_suffix(&place).unwrap_or(&message);
+        let shown = Printable::new(message).to_string();
+        fields(&[FieldError::new(Printable::new(path).to_string(), shown)])
     } else {
-        Status::bad_request(format!("the body cannot be read: {shown}"))
+        Status::bad_request(format!(
+            "the body cannot be read: {}",
+            Printable::new(&message)
+        ))
     }
 }
 

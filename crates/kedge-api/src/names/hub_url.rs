@@ -54,17 +54,22 @@ impl FromStr for HubUrl {
                 text.len()
             )));
         }
-        // The URL standard quietly drops tabs, line breaks and surrounding blanks, and turns `\`
-        // into `/`. What a person sees must be what is dialled.
-        if !text.bytes().all(|b| b.is_ascii_graphic() && b != b'\\') {
+        // The URL standard quietly drops tabs, line breaks, surrounding blanks and extra slashes, turns
+        // `\` into `/`, and decodes `%`. What a person sees must be what is dialled.
+        if !text
+            .bytes()
+            .all(|b| b.is_ascii_graphic() && !matches!(b, b'\\' | b'%'))
+        {
             return Err(wrong(
-                "contains a blank, a backslash or a non-ASCII character".into(),
+                "contains a blank, `\\`, `%` or a non-ASCII character".into(),
             ));
         }
-        let whole = match text.contains("://") {
-            true => text.to_owned(),
-            false => format!("https://{text}"),
-        };
+        let (scheme, place) = text.split_once("://").unwrap_or(("https", text));
+        let place = place.strip_suffix('/').unwrap_or(place);
+        if place.contains('/') {
+            return Err(wrong("contains a path".into()));
+        }
+        let whole = format!("{scheme}://{place}");
         let url = Url::parse(&whole).map_err(|e| wrong(e.to_string()))?;
         if !matches!(url.scheme(), "https" | "http") {
             return Err(wrong("the scheme is neither https nor http".into()));

@@ -1,0 +1,220 @@
+//! Whose login is what, and never a default.
+
+#![cfg(test)]
+
+use kedge_api::login::{LoginError, LoginOrigin};
+use kedge_api::resources::ServerSpec;
+use kedge_api::{AuthMethod, Login, LoginMapping, Principal};
+use serde_json::{Value, json};
+
+#[test]
+fn the_claim_gives_the_login() {
+    let mapping = LoginMapping::default();
+    for login in ["alice", "_apt", "root"] {
+        let mapped = mapping
+            .map(&person(json!(login)), &ServerSpec::default(), None)
+            .unwrap();
+        assert_eq!(
+            (mapped.login.as_str(), mapped.origin),
+            (login, LoginOrigin::Claim)
+        );
+    }
+}
+
+#[test]
+fn nothing_is_rewritten_to_fit() {
+    let mapping = LoginMapping::default();
+    for (claim, why) in [
+        (json!("Alice"), "names no legal login"),
+        (json!("alice "), "names no legal login"),
+        (json!(" alice"), "names no legal login"),
+        (json!("alice\n"), "names no legal login"),
+        (json!("alice\0"), "names no legal login"),
+        (json!(""), "names no legal login"),
+        (json!("../x"), "names no legal login"),
+        (json!("-oProxyCommand=x"), "names no legal login"),
+        (json!("%h"), "names no legal login"),
+        (json!("alice,bob"), "names no legal login"),
+        (json!("a\u{202e}b"), "names no legal login"),
+        (json!("ａlice"), "names no legal login"),
+        (json!("аlice"), "names no legal login"),
+        (json!("x".repeat(64 * 1024)), "names no legal login"),
+        (
+            json!("alice@corp.example"),
+            "logins of that domain are not accepted",
+        ),
+        (json!("@"), "logins of that domain are not accepted"),
+        (json!(["alice"]), "is not a text"),
+        (json!({"name": "alice"}), "is not a text"),
+        (json!(7), "is not a text"),
+        (json!(true), "is not a text"),
+        (json!(null), "has no claim `preferred_username`"),
+    ] {
+        let error = mapping
+            .map(&person(claim.clone()), &ServerSpec::default(), None)
+            .unwrap_err();
+        let shown = error.to_string();
+        assert!(shown.contains(why), "{claim}: {shown}");
+        assert!(
+            !shown.chars().any(char::is_control) && shown.len() < 400,
+            "{shown:?}"
+        );
+    }
+    let nobody = Principal {
+        claims: Default::default(),
+        ..person(json!("alice"))
+    };
+    let error = mapping
+        .map(&nobody, &ServerSpec::default(), None)
+        .unwrap_err();
+    assert_eq!(
+        error,
+        LoginError::ClaimMissing {
+            claim: "preferred_username".into()
+        }
+    );
+}
+
+#[test]
+fn local_parts_count_for_listed_domains_only() {
+    let domains = vec!["corp.example".to_owned()];
+    let mapping = LoginMapping {
+        local_part_domains: domains,
+        ..LoginMapping::default()
+    };
+    let login = |claim: &str| {
+        mapping
+            .from_claims(&person(json!(claim)))
+            .map(|l| l.to_string())
+    };
+    assert_eq!(login("alice@corp.example"), Ok("alice".to_owned()));
+    assert_eq!(login("alice@CORP.example"), Ok("alice".to_owned()));
+    assert_eq!(login("alice"), Ok("alice".to_owned()));
+    for refused in [
+        "alice@evil.example",
+        "alice@corp.example.evil.example",
+        "alice@evil.corp.example",
+        "alice@corp.example@evil.example",
+        "alice@corp.example ",
+        "alice@",
+        "@corp.example",
+        "Alice@corp.example",
+        "a@b@corp.example",
+        "../x@corp.example",
+    ] {
+        assert!(login(refused).is_err(), "{refused}");
+    }
+}
+
+#[test]
+fn a_mail_address_counts_only_when_verified() {
+    let mapping = LoginMapping {
+        claim: "email".into(),
+        local_part_domains: vec!["corp.example".into()],
+    };
+    for (verified, expected) in [
+        (json!(true), Ok("alice".to_owned())),
+        (json!(false), Err(LoginError::EmailNotVerified)),
+        (json!("true"), Err(LoginError::EmailNotVerified)),
+        (json!(null), Err(LoginError::EmailNotVerified)),
+    ] {
+        let mut person = person(json!("ignored"));
+        person
+            .claims
+            .insert("email".into(), json!("alice@corp.example"));
+        person.claims.insert("email_verified".into(), verified);
+        assert_eq!(
+            mapping.from_claims(&person).map(|login| login.to_string()),
+            expected
+        );
+    }
+}
+
+#[test]
+fn the_server_wins_over_the_claim_and_a_request_is_taken_as_one() {
+    let mapping = LoginMapping::default();
+    let fixed = ServerSpec {
+        ssh_user: Some(login("ubuntu")),
+        ..ServerSpec::default()
+    };
+    let free = ServerSpec::default();
+    let alice = person(json!("alice"));
+    let nobody = person(json!(null));
+    for (who, server, requested, expected) in [
+        (
+            &alice,
+            &fixed,
+            None,
+            Some(("ubuntu", LoginOrigin::ServerUser)),
+        ),
+        (
+            &nobody,
+            &fixed,
+            None,
+            Some(("ubuntu", LoginOrigin::ServerUser)),
+        ),
+        (
+            &alice,
+            &fixed,
+            Some("ubuntu"),
+            Some(("ubuntu", LoginOrigin::ServerUser)),
+        ),
+        (
+            &alice,
+            &fixed,
+            Some("alice"),
+            Some(("alice", LoginOrigin::Requested)),
+        ),
+        (
+            &alice,
+            &free,
+            Some("alice"),
+            Some(("alice", LoginOrigin::Claim)),
+        ),
+        (
+            &alice,
+            &free,
+            Some("root"),
+            Some(("root", LoginOrigin::Requested)),
+        ),
+        (
+            &nobody,
+            &free,
+            Some("deploy"),
+            Some(("deploy", LoginOrigin::Requested)),
+        ),
+        (&nobody, &free, None, None),
+    ] {
+        let mapped = mapping.map(who, server, requested.map(login).as_ref()).ok();
+        let mapped = mapped
+            .as_ref()
+            .map(|mapped| (mapped.login.as_str(), mapped.origin));
+        assert_eq!(mapped, expected);
+    }
+}
+
+#[test]
+fn the_mapping_reads_as_configuration() {
+    let mapping: LoginMapping =
+        serde_json::from_value(json!({"claim": "upn", "local-part-domains": ["x"]})).unwrap();
+    assert_eq!(mapping.claim, "upn");
+    assert_eq!(
+        serde_json::from_value::<LoginMapping>(json!({})).unwrap(),
+        LoginMapping::default()
+    );
+    assert!(serde_json::from_value::<LoginMapping>(json!({"clame": "x"})).is_err());
+}
+
+fn person(preferred_username: Value) -> Principal {
+    Principal {
+        issuer: "static".parse().unwrap(),
+        subject: "alice".parse().unwrap(),
+        claims: [("preferred_username".to_owned(), preferred_username)].into(),
+        groups: Default::default(),
+        method: AuthMethod::StaticToken,
+    }
+}
+
+fn login(text: &str) -> Login {
+    text.parse().unwrap()
+}

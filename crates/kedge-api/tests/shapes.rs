@@ -1,0 +1,393 @@
+//! The JSON that others read and write: goldens, refreshed with `cargo xtask bless`.
+
+#![cfg(test)]
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use insta::assert_json_snapshot;
+use kedge_api::meta::{Changed, set_condition};
+use kedge_api::resources::{
+    AccessPolicySpec, CONNECTED, HOST_KEY_VERIFIED, IssuedJoinToken, JoinTokenSpec,
+    JoinTokenStatus, ServerSpec,
+};
+use kedge_api::rest::{
+    AgentReport, Authentication, Discovery, Enrolled, Enrollment, HostKeyAcceptance, HubIdentity,
+    ServerAccess, SessionInfo, SessionList, WhoAmI,
+};
+use kedge_api::{
+    AccessPolicy, AgentKey, AuthMethod, ConditionStatus, FieldError, HostKey, HostKeys, HubId,
+    JoinToken, JoinTokenSecret, List, Permission, Resource, ResourceVersion, Server, ServerPhase,
+    SessionId, Status, StatusReason, Time, Uid, WatchEvent,
+};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::json;
+
+#[test]
+fn a_server() {
+    let server = server();
+    assert_json_snapshot!(server);
+    same(&server);
+    assert_json_snapshot!(
+        "a_minimal_server",
+        Server::new("web01".parse().unwrap(), ServerSpec::default())
+    );
+}
+
+#[test]
+fn an_access_policy() {
+    let policy = policy();
+    assert_json_snapshot!(policy);
+    same(&policy);
+}
+
+#[test]
+fn a_join_token() {
+    let issued = IssuedJoinToken {
+        object: join_token(),
+        secret: JoinTokenSecret::from_parts("abcdefghij".parse().unwrap(), &[1; 32]),
+    };
+    assert_json_snapshot!("a_join_token_stored", issued.object);
+    assert_json_snapshot!("a_join_token_issued", issued.to_json().unwrap());
+    same(&issued.object);
+}
+
+#[test]
+fn lists_and_watches() {
+    let list = List::new(ResourceVersion::new(9), vec![server()]);
+    let mut redacted = serde_json::to_value(&list).unwrap();
+    redacted["items"][0] = "…".into();
+    assert_json_snapshot!("a_list", redacted);
+    same(&list);
+    let events = vec![
+        WatchEvent::Added(server()),
+        WatchEvent::Modified(server()),
+        WatchEvent::Deleted(server()),
+        WatchEvent::bookmark(ResourceVersion::new(10)),
+        WatchEvent::Error(Status::expired()),
+    ];
+    let redacted: Vec<_> = events
+        .iter()
+        .map(|event| {
+            let mut value = serde_json::to_value(event).unwrap();
+            if value["object"]["kind"] == "Server" && value["type"] != "BOOKMARK" {
+                value["object"] = "…".into();
+            }
+            value
+        })
+        .collect();
+    assert_json_snapshot!("watch_events", redacted);
+    events.iter().for_each(same);
+    let versions: Vec<_> = events.iter().map(WatchEvent::resource_version).collect();
+    let version = |v| Some(ResourceVersion::new(v));
+    assert_eq!(
+        versions,
+        [version(7), version(7), version(7), version(10), None]
+    );
+}
+
+#[test]
+fn errors() {
+    let errors = BTreeMap::from([
+        ("already exists", Status::already_exists::<Server>("web01")),
+        (
+            "bad request",
+            Status::bad_request("the body cannot be read: EOF"),
+        ),
+        ("conflict", Status::conflict::<Server>("web01")),
+        ("expired", Status::expired()),
+        (
+            "forbidden",
+            Status::forbidden("no policy allows alice to ssh to web01 as root"),
+        ),
+        ("hidden", Status::not_found_or_hidden::<Server>("web01")),
+        (
+            "hostile name",
+            Status::not_found::<Server>("web\n01\u{202e}"),
+        ),
+        ("internal", Status::internal()),
+        (
+            "invalid",
+            Status::invalid::<AccessPolicy>(
+                "all",
+                &[
+                    FieldError::new("spec.subjects", "names nobody"),
+                    FieldError::new("spec.logins", "lists no login"),
+                ],
+            ),
+        ),
+        ("not found", Status::not_found::<JoinToken>("abcdefghij")),
+        (
+            "slow down",
+            Status::new(StatusReason::TooManyRequests, "too many enrolments").retry_after(30),
+        ),
+        ("unauthorized", Status::unauthorized()),
+    ]);
+    assert_json_snapshot!(errors);
+    errors.values().for_each(same);
+}
+
+#[test]
+fn every_reason_has_its_code() {
+    let codes: Vec<_> = StatusReason::KNOWN
+        .iter()
+        .map(|reason| format!("{} {}", reason.code(), reason))
+        .collect();
+    assert_json_snapshot!(codes);
+    assert_eq!(
+        StatusReason::from("Teapot".to_owned()),
+        StatusReason::Unknown("Teapot".to_owned())
+    );
+    // A Status of a newer hub, and one with nothing but what Kubernetes requires.
+    let odd = json!({"kind": "Status", "code": 418, "reason": "Teapot", "new": 1});
+    let odd: Status = serde_json::from_value(odd).unwrap();
+    assert_eq!((odd.code, odd.reason.as_str()), (418, "Teapot"));
+}
+
+#[test]
+fn rest_bodies() {
+    let discovery = Discovery {
+        id: hub_id(),
+        name: "main".parse().unwrap(),
+        version: "0.1.0".parse().unwrap(),
+        protocols: vec!["kedge.v1".to_owned()],
+        authentication: Authentication {
+            methods: vec![AuthMethod::StaticToken],
+        },
+        suffix: "kedge".parse().unwrap(),
+        certificate_pin: Some("sha256:AAAA".to_owned()),
+    };
+    let enrollment = Enrollment {
+        name: "web01".parse().unwrap(),
+        public_key: agent_key(),
+        labels: server().metadata.labels,
+        host_keys: host_keys(),
+        os: Some("Debian GNU/Linux 12 (bookworm)".parse().unwrap()),
+        arch: Some("x86_64".parse().unwrap()),
+        version: "0.1.0".parse().unwrap(),
+        proof: "eyJ….….…".to_owned(),
+    };
+    let enrolled = Enrolled {
+        server: Server::new("web01".parse().unwrap(), ServerSpec::default()),
+        hub: HubIdentity {
+            id: hub_id(),
+            name: "main".parse().unwrap(),
+        },
+    };
+    let report = AgentReport {
+        host_keys: host_keys(),
+        os: None,
+        arch: None,
+        version: "0.1.0".parse().unwrap(),
+    };
+    let acceptance = HostKeyAcceptance {
+        accept: host_keys().iter().map(HostKey::fingerprint).collect(),
+    };
+    let who = WhoAmI {
+        issuer: "static".parse().unwrap(),
+        subject: "alice".parse().unwrap(),
+        groups: BTreeSet::from(["dev".parse().unwrap()]),
+        claims: [("preferred_username".to_owned(), json!("alice"))].into(),
+        method: AuthMethod::StaticToken,
+        login: Some("alice".parse().unwrap()),
+        login_error: None,
+        permissions: vec!["admin".to_owned()],
+        expires_at: None,
+    };
+    let access = ServerAccess {
+        server: "web01".parse().unwrap(),
+        login: "alice".parse().unwrap(),
+        host_keys: host_keys(),
+        phase: ServerPhase::Online,
+    };
+    let sessions = SessionList {
+        items: vec![SessionInfo {
+            id: SessionId::from_bytes([5; 16]),
+            issuer: "static".parse().unwrap(),
+            subject: "alice".parse().unwrap(),
+            server: "web01".parse().unwrap(),
+            login: "alice".parse().unwrap(),
+            permission: Permission::Ssh,
+            policy: "dev-web".parse().unwrap(),
+            source: "203.0.113.9:50123".parse().unwrap(),
+            since: now(),
+            until: Some("2026-01-01T13:00:00Z".parse().unwrap()),
+            bytes_up: 1234,
+            bytes_down: 98_765,
+        }],
+    };
+    assert_json_snapshot!("discovery", discovery);
+    assert_json_snapshot!("enrollment", enrollment);
+    assert_json_snapshot!("enrolled", enrolled);
+    assert_json_snapshot!("agent_report", report);
+    assert_json_snapshot!("host_key_acceptance", acceptance);
+    assert_json_snapshot!("whoami", who);
+    assert_json_snapshot!("server_access", access);
+    assert_json_snapshot!("sessions", sessions);
+    same(&discovery);
+    same(&enrollment);
+    same(&enrolled);
+    same(&report);
+    same(&acceptance);
+    same(&who);
+    same(&access);
+    same(&sessions);
+}
+
+#[test]
+fn times_are_whole_seconds_in_utc() {
+    for (text, shown) in [
+        ("2026-01-01T12:00:00Z", "2026-01-01T12:00:00Z"),
+        ("2026-01-01T12:00:00.999Z", "2026-01-01T12:00:00Z"),
+        ("2026-01-01T14:00:00+02:00", "2026-01-01T12:00:00Z"),
+        ("1969-12-31T23:59:59.5Z", "1970-01-01T00:00:00Z"),
+    ] {
+        assert_eq!(text.parse::<Time>().unwrap().to_string(), shown, "{text}");
+    }
+    for illegal in [
+        "",
+        "now",
+        "2026-01-01",
+        "2026-01-01T12:00:00",
+        "2026-13-01T00:00:00Z",
+        "1767268800",
+    ] {
+        assert!(illegal.parse::<Time>().is_err(), "{illegal}");
+    }
+}
+
+#[test]
+fn conditions_keep_the_time_of_their_last_change() {
+    let later: Time = "2026-01-02T00:00:00Z".parse().unwrap();
+    let mut all = Vec::new();
+    let mut set = |status, reason: &str, at| {
+        let changed = set_condition(&mut all, CONNECTED, status, reason, "", at);
+        (changed, all[0].last_transition_time)
+    };
+    assert_eq!(
+        set(ConditionStatus::True, "Dialled", now()),
+        (Changed::Yes, now())
+    );
+    assert_eq!(
+        set(ConditionStatus::True, "Dialled", later),
+        (Changed::No, now())
+    );
+    assert_eq!(
+        set(ConditionStatus::True, "Resumed", later),
+        (Changed::Yes, now())
+    );
+    assert_eq!(
+        set(ConditionStatus::False, "Lost", later),
+        (Changed::Yes, later)
+    );
+    let kinds: Vec<_> = server()
+        .status
+        .conditions
+        .into_iter()
+        .map(|c| c.kind)
+        .collect();
+    assert_eq!(kinds, [CONNECTED, HOST_KEY_VERIFIED]);
+}
+
+/// What is written reads as it was.
+fn same<T: Serialize + DeserializeOwned + PartialEq + std::fmt::Debug>(value: &T) {
+    let text = serde_json::to_string(value).unwrap();
+    assert_eq!(&serde_json::from_str::<T>(&text).unwrap(), value);
+}
+
+fn server() -> Server {
+    let spec = ServerSpec {
+        agent_key: Some(agent_key()),
+        host_keys: host_keys(),
+        ssh_user: Some("ubuntu".parse().unwrap()),
+    };
+    let mut server = Server::new("web01".parse().unwrap(), spec);
+    server.metadata.uid = Some(Uid::from_bytes([6; 16]));
+    server.metadata.resource_version = Some(ResourceVersion::new(7));
+    server.metadata.generation = Some(2);
+    server.metadata.creation_timestamp = Some(now());
+    server
+        .metadata
+        .labels
+        .insert("env".parse().unwrap(), "prod".parse().unwrap());
+    server
+        .metadata
+        .annotations
+        .insert("kedge.dev/note".parse().unwrap(), "any text".to_owned());
+    let status = &mut server.status;
+    status.phase = ServerPhase::Online;
+    status.last_seen = Some(now());
+    status.connected_since = Some(now());
+    status.agent_version = Some("0.1.0".parse().unwrap());
+    status.os = Some("Debian GNU/Linux 12 (bookworm)".parse().unwrap());
+    status.arch = Some("x86_64".parse().unwrap());
+    status.host_key_fingerprint = host_keys().preferred().map(HostKey::fingerprint);
+    status.protocol = Some("kedge.v1".parse().unwrap());
+    status.remote_address = Some("203.0.113.7".parse().unwrap());
+    let conditions = &mut status.conditions;
+    let yes = ConditionStatus::True;
+    set_condition(
+        conditions,
+        HOST_KEY_VERIFIED,
+        yes.clone(),
+        "Pinned",
+        "as enrolled",
+        now(),
+    );
+    set_condition(conditions, CONNECTED, yes, "TunnelUp", "", now());
+    server
+}
+
+fn policy() -> AccessPolicy {
+    let spec: AccessPolicySpec = serde_json::from_value(json!({
+        "subjects": {"users": ["alice"], "groups": ["dev"], "claims": {"department": ["rnd"]}},
+        "servers": {"names": ["web01"], "matchLabels": {"env": "prod"}},
+        "logins": ["{login}", "deploy"],
+        "permissions": ["ssh"],
+        "constraints": {
+            "sourceRanges": ["10.0.0.0/8", "2001:db8::/32"],
+            "maxSessionSeconds": 3600,
+            "notAfter": "2026-12-31T23:59:59Z",
+        },
+    }))
+    .unwrap();
+    AccessPolicy::new("dev-web".parse().unwrap(), spec)
+}
+
+fn join_token() -> JoinToken {
+    let spec = JoinTokenSpec {
+        uses: 1,
+        expires_at: Some("2026-01-01T13:00:00Z".parse().unwrap()),
+        server_name: Some("web01".parse().unwrap()),
+        labels: server().metadata.labels,
+    };
+    let mut token = JoinToken::new("abcdefghij".parse().unwrap(), spec);
+    let secret = JoinTokenSecret::from_parts("abcdefghij".parse().unwrap(), &[1; 32]);
+    token.status = JoinTokenStatus {
+        hash: Some(secret.hash()),
+        used: 1,
+        used_by: vec!["web01".parse().unwrap()],
+        last_used_at: Some(now()),
+    };
+    token
+}
+
+fn host_keys() -> HostKeys {
+    let lines = include_str!("data/host_keys.txt").lines();
+    let short = lines
+        .filter_map(|line| line.split_once(' '))
+        .filter(|(_, key)| key.len() < 200);
+    HostKeys::new(short.map(|(_, key)| key.parse().unwrap())).unwrap()
+}
+
+fn agent_key() -> kedge_api::AgentPublicKey {
+    AgentKey::from_seed(&[7; 32]).unwrap().public_key()
+}
+
+fn hub_id() -> HubId {
+    HubId::from_bytes([3; 16])
+}
+
+fn now() -> Time {
+    "2026-01-01T12:00:00Z".parse().unwrap()
+}
