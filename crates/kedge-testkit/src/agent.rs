@@ -29,6 +29,8 @@ pub struct AgentOptions {
     pub hub: String,
     /// The hub's pin.
     pub pin: Option<String>,
+    /// The authority of the hub's certificate.
+    pub ca_file: Option<PathBuf>,
     /// Where sessions go, such as `tcp:127.0.0.1:22`.
     pub target: String,
     /// Glob of the host keys it reports.
@@ -76,6 +78,12 @@ impl Agent {
         if let Some(pin) = &options.pin {
             toml.push_str(&format!("pin = {}\n", quoted(pin)));
         }
+        if let Some(path) = &options.ca_file {
+            toml.push_str(&format!(
+                "ca-file = {}\n",
+                quoted(&path.display().to_string())
+            ));
+        }
         toml.push_str(&format!(
             "state-dir = {}\ntarget = {}\nhost-keys = [{}]\n{}\n[log]\nformat = \"json\"\nlevel = \"info\"\n",
             quoted(&self.state_dir().display().to_string()),
@@ -121,6 +129,9 @@ impl Agent {
         }
         if let Some(pin) = &self.options.pin {
             command.args(["--pin", pin]);
+        }
+        if let Some(path) = &self.options.ca_file {
+            command.arg("--ca-file").arg(path);
         }
         command
     }

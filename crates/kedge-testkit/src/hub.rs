@@ -32,6 +32,16 @@ pub enum Tls {
     SelfSigned,
 }
 
+/// How agents and people know that it is this hub.
+#[derive(Clone, Debug, Default)]
+pub enum Trust {
+    /// By the authority in this PEM file.
+    CaFile(PathBuf),
+    /// By the pin it prints, if it prints one.
+    #[default]
+    Pin,
+}
+
 /// A person the hub knows by a static token.
 #[derive(Clone, Debug)]
 pub struct KnownPerson {
@@ -62,6 +72,10 @@ pub struct HubOptions {
     pub people: Vec<KnownPerson>,
     /// Subjects who administer it.
     pub admins: Vec<String>,
+    /// How it is known.
+    pub trust: Trust,
+    /// More TOML for the top of its configuration.
+    pub first: String,
     /// More TOML for the end of its configuration.
     pub extra: String,
     /// Environment for the process.
@@ -95,6 +109,8 @@ impl HubOptions {
                 person("bob", "guests"),
             ],
             admins: vec!["admin".to_owned()],
+            trust: Trust::default(),
+            first: String::new(),
             extra: String::new(),
             environment: Vec::new(),
         })
@@ -237,6 +253,22 @@ impl Hub {
     #[must_use]
     pub fn admin_address(&self) -> SocketAddr {
         self.admin
+    }
+
+    /// How agents and people know that it is this hub.
+    #[must_use]
+    pub fn trust(&self) -> &Trust {
+        &self.options.trust
+    }
+
+    /// The options by which `kedge login` and `kedge-agent join` know that it is this hub.
+    #[must_use]
+    pub fn trust_words(&self) -> Vec<String> {
+        match (&self.options.trust, &self.pin) {
+            (Trust::CaFile(path), _) => vec!["--ca-file".to_owned(), path.display().to_string()],
+            (Trust::Pin, Some(pin)) => vec!["--pin".to_owned(), pin.clone()],
+            (Trust::Pin, None) => Vec::new(),
+        }
     }
 
     /// The pin of its certificate, as it printed it.
@@ -418,7 +450,8 @@ fn state_dir(options: &HubOptions) -> PathBuf {
 }
 
 fn configuration(options: &HubOptions, hashes: &BTreeMap<String, String>) -> String {
-    let mut toml = format!(
+    let mut toml = options.first.clone();
+    toml.push_str(&format!(
         "listen = \"127.0.0.1:0\"\nstate-dir = {}\nname = {}\nsuffix = {}\nadmins = {{ users = [{}] }}\n",
         quoted(&state_dir(options).display().to_string()),
         quoted(&options.name),
@@ -429,7 +462,7 @@ fn configuration(options: &HubOptions, hashes: &BTreeMap<String, String>) -> Str
             .map(|name| quoted(name))
             .collect::<Vec<_>>()
             .join(", "),
-    );
+    ));
     match &options.tls {
         Tls::Files { certificate, key } => {
             let (certificate, key) = (certificate.display().to_string(), key.display().to_string());

@@ -159,9 +159,7 @@ impl Person {
         fs::set_permissions(&file, fs::Permissions::from_mode(0o600))?;
         let mut command = self.kedge_command(&["login", url, "--name", hub.name(), "--token-file"]);
         command.arg(&file);
-        if let Some(pin) = hub.pin() {
-            command.args(["--pin", pin]);
-        }
+        command.args(hub.trust_words());
         let ran = run::run(command);
         fs::remove_file(&file)?;
         ran

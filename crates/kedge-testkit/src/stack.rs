@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 
 use crate::agent::{Agent, AgentOptions, tcp};
 use crate::case::Case;
-use crate::hub::{Hub, HubOptions};
+use crate::hub::{Hub, HubOptions, Trust};
 use crate::person::Person;
 use crate::sshd::{Sshd, SshdOptions};
 use crate::wait;
@@ -123,7 +123,13 @@ impl Case {
             bins: self.bins().to_owned(),
             name: name.to_owned(),
             hub: hub.url(),
-            pin: hub.pin().map(str::to_owned),
+            pin: matches!(hub.trust(), Trust::Pin)
+                .then(|| hub.pin().map(str::to_owned))
+                .flatten(),
+            ca_file: match hub.trust() {
+                Trust::CaFile(path) => Some(path.clone()),
+                Trust::Pin => None,
+            },
             target: target.to_owned(),
             host_keys: host_keys.to_owned(),
             labels: Vec::new(),

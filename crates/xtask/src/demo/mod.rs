@@ -174,6 +174,7 @@ impl Parts {
             name: SERVER.to_owned(),
             hub: hub.url(),
             pin: hub.pin().map(str::to_owned),
+            ca_file: None,
             target: tcp(sshd.address()),
             host_keys: sshd.host_keys(),
             labels: vec!["env=demo".to_owned()],

@@ -1,0 +1,40 @@
+//! One file for each promise. Tests run in parallel and share nothing: each has its own hub, agent, sshd and people,
+//! on free loopback ports and in a scratch folder.
+
+#![expect(
+    clippy::indexing_slicing,
+    reason = "a test that finds another shape than it wants should fail"
+)]
+
+mod agents_and_names;
+mod agents_reconnect;
+mod agents_targets;
+mod api_shape;
+mod audit;
+mod command_line;
+mod configuration;
+mod connect_proxy;
+mod demo;
+mod fairness;
+mod forwarding;
+mod frames_of_agents;
+mod frames_of_people;
+mod host_keys;
+mod join_tokens;
+mod killed;
+mod limits;
+mod login_mapping;
+mod names_from_outside;
+mod nothing_left_behind;
+mod operators;
+mod people;
+mod plain_http;
+mod policies;
+mod prelude;
+mod sessions;
+mod silent_loss;
+mod ssh_config;
+mod store;
+mod tls;
+mod transfers;
+mod versions;

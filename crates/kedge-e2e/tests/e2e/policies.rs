@@ -1,0 +1,235 @@
+//! Deny by default; what is allowed ends when the policy does.
+
+use kedge_proto::RefuseCode;
+
+use crate::prelude::*;
+
+fn refusal(
+    cheap: &Cheap,
+    subject: &str,
+    server: &str,
+    login: Option<&str>,
+) -> Result<(RefuseCode, String)> {
+    let mut client = Client::connect(cheap.endpoint(), cheap.hub.token(subject)?)?;
+    match client.open(server, login)? {
+        Ok(()) => bail!("{subject} was let in to {server} as {login:?}"),
+        Err(refusal) => Ok(refusal),
+    }
+}
+
+#[test]
+fn without_a_policy_nobody_gets_in() -> Result<()> {
+    case(|t| {
+        let mut cheap = Cheap::start(t, Manner::Echo)?;
+        cheap
+            .admin
+            .kedge(&["delete", "accesspolicy", "everyone-tested"])?
+            .success()?;
+        for subject in ["alice", "admin"] {
+            let (code, said) = refusal(&cheap, subject, SERVER, None)?;
+            ensure!(
+                matches!(code, RefuseCode::Denied | RefuseCode::NotFound),
+                "{code:?} {said}"
+            );
+        }
+        ensure!(
+            cheap.target.accepted() == 0,
+            "a refused session reached the target"
+        );
+        let refused = cheap.hub.audited("the refusal", |event| {
+            text(event, "event") == "session.refused" && text(event, "subject") == "alice"
+        })?;
+        ensure!(
+            text(&refused, "server") == SERVER && !text(&refused, "reason").is_empty(),
+            "{refused}"
+        );
+        Ok(())
+    })
+}
+
+#[test]
+fn who_no_policy_names_is_denied() -> Result<()> {
+    case(|t| {
+        let stack = t.stack()?;
+        let bob = t.person(&stack.hub, "bob", Some(&stack.sshd))?;
+        let ran = bob.kedge_ssh(&[SERVER, "true"])?.exits(255)?;
+        ensure!(!ran.err().trim().is_empty(), "no reason: {ran}");
+        ran.never_says("everyone-tested")?;
+        let listed = bob.kedge(&["get", "servers", "-o", "name"])?;
+        listed.never_says(SERVER)?;
+        stack
+            .alice
+            .kedge(&["get", "servers", "-o", "name"])?
+            .success()
+            .and_then(|ran| {
+                ensure!(
+                    ran.out().contains(SERVER),
+                    "alice cannot see her server: {ran}"
+                );
+                Ok(())
+            })
+    })
+}
+
+#[test]
+fn what_a_policy_does_not_list_is_refused() -> Result<()> {
+    case(|t| {
+        let cheap = Cheap::start(t, Manner::Echo)?;
+        let (code, said) = refusal(&cheap, "alice", SERVER, Some("postgres"))?;
+        ensure!(matches!(code, RefuseCode::Denied), "{code:?} {said}");
+        let (code, _) = refusal(&cheap, "alice", "web99", None)?;
+        ensure!(matches!(code, RefuseCode::NotFound), "{code:?}");
+        let (code, _) = refusal(&cheap, "bob", SERVER, None)?;
+        ensure!(
+            matches!(code, RefuseCode::NotFound | RefuseCode::Denied),
+            "{code:?}"
+        );
+        Ok(())
+    })
+}
+
+#[test]
+fn each_constraint_counts() -> Result<()> {
+    case(|t| {
+        let cheap = Cheap::start(t, Manner::Echo)?;
+        cheap
+            .admin
+            .kedge(&["delete", "accesspolicy", "everyone-tested"])?
+            .success()?;
+        let elsewhere = json!({"sourceRanges": ["192.0.2.0/24"]});
+        let past = json!({"notAfter": "2020-01-01T00:00:00Z"});
+        for (name, constraints) in [("elsewhere", elsewhere), ("past", past)] {
+            let mut policy = Person::policy(name, &["alice"])?;
+            policy["spec"]["constraints"] = constraints;
+            cheap.admin.apply(&policy)?;
+        }
+        refusal(&cheap, "alice", SERVER, None)?;
+        let mut here = Person::policy("here", &["alice"])?;
+        here["spec"]["constraints"] = json!({"sourceRanges": ["127.0.0.0/8"]});
+        cheap.admin.apply(&here)?;
+        cheap.greeted()?;
+        Ok(())
+    })
+}
+
+#[test]
+fn groups_claims_and_labels_select() -> Result<()> {
+    case(|t| {
+        let cheap = Cheap::start(t, Manner::Echo)?;
+        cheap
+            .admin
+            .kedge(&["delete", "accesspolicy", "everyone-tested"])?
+            .success()?;
+        let me = machine::me()?;
+        let attempts = [
+            (
+                json!({"groups": ["guests"]}),
+                json!({"names": ["*"]}),
+                false,
+            ),
+            (
+                json!({"groups": ["dev"]}),
+                json!({"matchLabels": {"env": "prod"}}),
+                false,
+            ),
+            (
+                json!({"claims": {"preferred_username": ["somebody"]}}),
+                json!({"names": [SERVER]}),
+                false,
+            ),
+            (
+                json!({"claims": {"preferred_username": [me]}}),
+                json!({"names": [SERVER]}),
+                true,
+            ),
+            (json!({"groups": ["dev"]}), json!({"names": ["*"]}), true),
+            (json!({"users": ["*"]}), json!({"names": ["*"]}), true),
+        ];
+        for (subjects, servers, allowed) in attempts {
+            let mut policy = Person::policy("only", &[])?;
+            policy["spec"]["subjects"] = subjects.clone();
+            policy["spec"]["servers"] = servers.clone();
+            cheap.admin.apply(&policy)?;
+            let mut client = cheap.client()?;
+            let granted = client.open(SERVER, None)?.is_ok();
+            ensure!(granted == allowed, "{subjects} on {servers}: {granted}");
+            cheap
+                .admin
+                .kedge(&["delete", "accesspolicy", "only"])?
+                .success()?;
+        }
+        Ok(())
+    })
+}
+
+#[test]
+fn a_revoked_policy_ends_the_session_within_ten_seconds() -> Result<()> {
+    case(|t| {
+        let mut stack = t.stack()?;
+        let mut live = Live::start(
+            stack
+                .alice
+                .kedge_ssh_command(&[SERVER, "echo started; cat"]),
+        )?;
+        live.expect("started", defaults::COMMAND)?;
+        let start = std::time::Instant::now();
+        stack
+            .admin
+            .kedge(&["delete", "accesspolicy", "everyone-tested"])?
+            .success()?;
+        let ran = live.wait(defaults::SOON)?.exits(255)?.says(&["error"])?;
+        ensure!(
+            start.elapsed() < Duration::from_secs(12),
+            "it took {:?}: {ran}",
+            start.elapsed()
+        );
+        let closed = stack.hub.audited("the closing event", |event| {
+            text(event, "event") == "session.closed"
+        })?;
+        ensure!(text(&closed, "how").contains("revoked"), "{closed}");
+        Ok(())
+    })
+}
+
+#[test]
+fn a_session_ends_at_its_policys_limit() -> Result<()> {
+    case(|t| {
+        let stack = t.stack()?;
+        let mut policy = Person::policy("everyone-tested", &["alice"])?;
+        policy["spec"]["constraints"] = json!({"maxSessionSeconds": 2});
+        stack.admin.apply(&policy)?;
+        let live = Live::start(stack.alice.kedge_ssh_command(&[SERVER, "cat"]))?;
+        let ran = live.wait(defaults::SOON)?.exits(255)?;
+        ensure!(ran.err().contains("error"), "no reason: {ran}");
+        Ok(())
+    })
+}
+
+#[test]
+fn a_bad_policy_is_refused_with_the_fields_path() -> Result<()> {
+    case(|t| {
+        let hub = t.hub()?;
+        let admin = t.person(&hub, "admin", None)?;
+        let good = Person::policy("p", &["alice"])?;
+        for (pointer, value, path) in [
+            ("/spec/logins", json!(["../x"]), "spec.logins[0]"),
+            ("/spec/logins", json!([]), "spec.logins"),
+            ("/spec/permissions", json!(["fly"]), "spec.permissions[0]"),
+            ("/spec/subjects", json!({"user": ["x"]}), "spec.subjects"),
+            (
+                "/spec/servers",
+                json!({"names": ["-oProxyCommand=x"]}),
+                "spec.servers.names[0]",
+            ),
+            ("/metadata/name", json!("../p"), "metadata.name"),
+        ] {
+            let mut bad = good.clone();
+            *bad.pointer_mut(pointer).context("a field")? = value.clone();
+            let command = admin.kedge_command(&["apply", "-f", "-"]);
+            let ran = feed(command, bad.to_string().into_bytes(), defaults::COMMAND)?;
+            ensure!(ran.code() != Some(0), "{value} was taken at {path}");
+            ensure!(ran.err().contains(path), "wanted {path} for {value}: {ran}");
+        }
+        Ok(())
+    })
+}
