@@ -1,0 +1,412 @@
+//! The command line of `kedge-agent`.
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use clap::{Args, CommandFactory, Parser, Subcommand};
+use kedge_api::{HubUrl, JoinTokenSecret, LabelKey, LabelValue, Labels, ServerName};
+use kedge_service::{
+    ConfigError, Failure, Notifier, Shutdown, Signal, Signals, files, listen, logging, reference,
+    report,
+};
+use kedge_tunnel::CertificatePin;
+use schemars::schema_for;
+use secrecy::{ExposeSecret, SecretString};
+use tokio::runtime::{Builder, Runtime};
+
+use crate::agent::{Agent, Reloader, Surroundings};
+use crate::config::AgentConfig;
+use crate::identity::StateDir;
+use crate::join::{self, Join};
+
+/// Makes this server reachable by SSH through a kedge hub, without an open port.
+///
+/// The agent dials out to the hub and keeps one tunnel; sessions that the hub lets through end at
+/// the sshd of this machine, and nowhere else.
+#[derive(Debug, Parser)]
+#[command(
+    name = "kedge-agent",
+    version,
+    propagate_version = true,
+    max_term_width = 100,
+    after_long_help = "\
+Examples:
+  Join a hub, then start the service:
+    kedge-agent join https://hub.example.com --token-file /root/join-token
+    systemctl enable --now kedge-agent
+
+  Join a hub that made its own certificate; it printed the pin at its start:
+    kedge-agent join https://10.0.0.5:8443 --pin sha256:... --token-file -
+
+  Try a change of the configuration before the service reads it:
+    kedge-agent check-config && systemctl reload kedge-agent
+
+Files:
+  /etc/kedge/agent.toml          configuration; every key may be left out
+  /var/lib/kedge-agent/          the agent's key and identity
+
+Exit status:
+  0 done, 1 failure, 2 wrong usage, 5 the hub refused"
+)]
+pub struct Cli {
+    /// Configuration file [default: /etc/kedge/agent.toml, if there is one]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Read the configuration and say whether it can be used
+    ///
+    /// Nothing is dialled, and neither key nor identity are read: this also works where the
+    /// configuration is built.
+    CheckConfig,
+    /// Enrol this server at a hub
+    ///
+    /// Makes an Ed25519 key that never leaves this machine, proves it to the hub, and reports the
+    /// host keys of this server's sshd, which people's ssh will believe from then on. A join whose
+    /// answer was lost may be repeated.
+    #[command(after_long_help = "\
+Examples:
+  kedge-agent join https://hub.example.com --token-file /root/join-token
+  kedge-agent join https://hub.example.com --token-file - < join-token
+  kedge-agent join https://hub.example.com --token-file - --name web01 \\
+      --label role=web --label site=fra1
+
+A join token comes from `kedge token create`, admits one server unless it says otherwise, and
+expires. Prefer --token-file: other users of this machine can read a command line.")]
+    Join(Box<JoinArguments>),
+    /// Print the manual page
+    #[command(hide = true)]
+    Man,
+    /// Print the reference of the configuration as Markdown
+    #[command(hide = true)]
+    Reference,
+    /// Keep the tunnel to the hub
+    ///
+    /// Runs in the foreground until SIGTERM; SIGHUP reads target, host-keys, limits and log.level
+    /// again without dropping a session. HTTPS_PROXY and NO_PROXY are obeyed.
+    Run,
+}
+
+/// What `join` takes.
+#[derive(Args, Debug)]
+pub struct JoinArguments {
+    /// The hub's URL
+    #[arg(value_name = "HUB")]
+    pub hub: HubUrl,
+    /// The join token
+    #[arg(
+        long,
+        value_name = "TOKEN",
+        conflicts_with = "token_file",
+        required_unless_present = "token_file"
+    )]
+    pub token: Option<Token>,
+    /// A file with the join token, readable by nobody else; `-` is standard input
+    #[arg(long, value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
+    /// The server's name [default: this machine's host name]
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<ServerName>,
+    /// A label, for policies to select by; may be given several times
+    #[arg(long = "label", value_name = "KEY=VALUE")]
+    pub labels: Vec<Label>,
+    /// The SHA-256 of the hub's certificate, as the hub printed it
+    #[arg(long, value_name = "sha256:...", conflicts_with = "ca_file")]
+    pub pin: Option<CertificatePin>,
+    /// Root certificates (PEM) to believe instead of the system's
+    #[arg(long, value_name = "FILE")]
+    pub ca_file: Option<PathBuf>,
+    /// The folder for the agent's key and identity [default: that of the configuration]
+    #[arg(long, value_name = "FOLDER")]
+    pub state_dir: Option<PathBuf>,
+}
+
+/// A secret on the command line: not printed, not checked before it is used.
+#[derive(Clone, Debug)]
+pub struct Token(SecretString);
+
+impl FromStr for Token {
+    type Err = std::convert::Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Ok(Self(SecretString::from(text)))
+    }
+}
+
+/// `KEY=VALUE`.
+#[derive(Clone, Debug)]
+pub struct Label(LabelKey, LabelValue);
+
+impl FromStr for Label {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (key, value) = text.split_once('=').ok_or("a label is KEY=VALUE")?;
+        let key = key
+            .parse()
+            .map_err(|error| report::chain(&error as &kedge_api::NameError))?;
+        let value = value
+            .parse()
+            .map_err(|error| report::chain(&error as &kedge_api::NameError))?;
+        Ok(Self(key, value))
+    }
+}
+
+/// `kedge-agent check-config`.
+///
+/// # Errors
+///
+/// What is wrong with the configuration.
+pub fn check_config(path: Option<&Path>) -> Result<(), Failure> {
+    let config = AgentConfig::load(path).map_err(|error| unusable(&error))?;
+    print(&format!(
+        "the configuration is good; sessions go to {}\n",
+        config.target
+    ))
+}
+
+/// `kedge-agent join`.
+///
+/// # Errors
+///
+/// Why the agent did not join.
+pub fn join(path: Option<&Path>, arguments: JoinArguments) -> Result<(), Failure> {
+    let config = AgentConfig::load(path).map_err(|error| unusable(&error))?;
+    let token = token(&arguments)?;
+    let absolute = |path: PathBuf| {
+        std::path::absolute(&path)
+            .map_err(|error| Failure::new(format!("{}: {error}", path.display())))
+    };
+    let state = absolute(
+        arguments
+            .state_dir
+            .unwrap_or_else(|| config.state_dir.clone()),
+    )?;
+    let mut labels = Labels::default();
+    for Label(key, value) in arguments.labels {
+        if labels.insert(key.clone(), value).is_some() {
+            return Err(Failure::new(format!("the label {key} was given twice")).code(2));
+        }
+    }
+    let given = arguments.pin.is_some() || arguments.ca_file.is_some();
+    let join = Join {
+        hub: arguments.hub,
+        token,
+        name: arguments.name,
+        labels,
+        pin: arguments
+            .pin
+            .or(config.pin.filter(|_| !given).map(|pin| pin.0)),
+        ca_file: match arguments.ca_file {
+            Some(path) => Some(absolute(path)?),
+            None => config.ca_file.filter(|_| !given),
+        },
+        state: StateDir::new(&state),
+        host_keys: config.host_keys,
+    };
+    let joined = runtime()?
+        .block_on(join::join(&join))
+        .map_err(|error| error.failure())?;
+    print(&format!("{}\n", join::announcement(&joined)))
+}
+
+/// `kedge-agent run`.
+///
+/// # Errors
+///
+/// Why the agent cannot start, or did not stop in order.
+pub fn run(path: Option<&Path>) -> Result<(), Failure> {
+    let config = AgentConfig::load(path).map_err(|error| unusable(&error))?;
+    let log = logging::init(&config.log).map_err(|error| Failure::from_error(&error))?;
+    runtime()?.block_on(async {
+        let admin = match config.admin {
+            Some(admin) => {
+                let bound = listen::bind(admin.listen).map_err(|e| Failure::from_error(&e))?;
+                tracing::info!(admin = ?bound.local_addr().ok(), "administration endpoint listening");
+                Some(bound)
+            }
+            None => None,
+        };
+        let signals = Signals::new()
+            .map_err(|error| Failure::new(format!("cannot listen to signals: {error}")))?;
+        let shutdown = Shutdown::new();
+        let notifier = Notifier::from_environment();
+        let around = Surroundings { admin, log: Some(log), notifier, shutdown: shutdown.clone() };
+        let agent = Agent::build(config, around).map_err(|error| {
+            let failure = Failure::from_error(&error);
+            error.hint().into_iter().fold(failure, Failure::hint)
+        })?;
+        let obey = obey(signals, shutdown, agent.reloader(), path);
+        let report = tokio::select! {
+            report = agent.run() => report,
+            never = obey => match never {},
+        };
+        match report.left_tasks {
+            0 => Ok(()),
+            left => Err(Failure::new(format!("{left} tasks did not end in time"))),
+        }
+    })
+}
+
+/// `kedge-agent man`.
+///
+/// # Errors
+///
+/// When standard output is closed.
+pub fn man() -> Result<(), Failure> {
+    let mut page = Vec::new();
+    clap_mangen::Man::new(Cli::command())
+        .section("8")
+        .render(&mut page)
+        .and_then(|()| io::stdout().lock().write_all(&page))
+        .map_err(|error| Failure::new(format!("cannot print the manual page: {error}")))
+}
+
+/// `kedge-agent reference`.
+///
+/// # Errors
+///
+/// When standard output is closed.
+pub fn reference() -> Result<(), Failure> {
+    print(&reference::markdown(
+        "agent.toml",
+        "The configuration of `kedge-agent`, at `/etc/kedge/agent.toml` unless `--config` names \
+         another. Every key may be left out. Unknown keys are refused; `kedge-agent check-config` \
+         says where.\n\nMade by `kedge-agent reference`.",
+        &schema_for!(AgentConfig),
+    ))
+}
+
+/// Does what signals ask for, for ever.
+async fn obey(
+    mut signals: Signals,
+    shutdown: Shutdown,
+    reloader: Reloader,
+    path: Option<&Path>,
+) -> std::convert::Infallible {
+    loop {
+        match signals.next().await {
+            Signal::Reload => reloader.reload(AgentConfig::load(path)),
+            _ => shutdown.begin(),
+        }
+    }
+}
+
+/// One thread moves all bytes: for an agent that is faster than several (measured).
+fn runtime() -> Result<Runtime, Failure> {
+    Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::new(format!("cannot start the runtime: {error}")))
+}
+
+fn token(arguments: &JoinArguments) -> Result<JoinTokenSecret, Failure> {
+    let text = match (&arguments.token, &arguments.token_file) {
+        (Some(token), _) => token.0.clone(),
+        (None, Some(path)) => {
+            let path = if path == Path::new("-") {
+                Path::new("/dev/stdin")
+            } else {
+                path
+            };
+            files::read_secret(path).map_err(|error| {
+                let failure = Failure::new(format!(
+                    "cannot read the join token: {}",
+                    report::chain(&error)
+                ));
+                error.hint().into_iter().fold(failure, Failure::hint)
+            })?
+        }
+        (None, None) => return Err(Failure::new("no join token was given").code(2)),
+    };
+    text.expose_secret()
+        .trim()
+        .parse()
+        .map_err(|error: kedge_api::tokens::TokenError| {
+            Failure::from_error(&error).hint("kedge token create")
+        })
+}
+
+fn unusable(error: &ConfigError) -> Failure {
+    let failure = Failure::from_error(error);
+    match error {
+        ConfigError::Read(file) => file.hint().into_iter().fold(failure, Failure::hint),
+        _ => failure,
+    }
+}
+
+fn print(text: &str) -> Result<(), Failure> {
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_bytes())
+        .and_then(|()| out.flush())
+        .map_err(|error| Failure::new(format!("cannot write to standard output: {error}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_token_on_the_command_line_is_not_printed() {
+        let cli = Cli::parse_from([
+            "kedge-agent",
+            "join",
+            "https://hub",
+            "--token",
+            "kjt_secret",
+        ]);
+        assert!(!format!("{cli:?}").contains("secret"));
+    }
+
+    #[test]
+    fn join_needs_exactly_one_token_and_at_most_one_trust() {
+        let parse = |more: &[&str]| {
+            let words = ["kedge-agent", "join", "https://hub"];
+            Cli::try_parse_from(words.iter().chain(more)).map(|_| ())
+        };
+        assert!(parse(&[]).is_err());
+        assert!(parse(&["--token", "a", "--token-file", "b"]).is_err());
+        let pin = CertificatePin::of(b"").to_string();
+        assert!(parse(&["--token", "a", "--pin", &pin]).is_ok());
+        assert!(parse(&["--token", "a", "--pin", &pin, "--ca-file", "/x"]).is_err());
+        assert!(parse(&["--token", "a", "--pin", "sha256:short"]).is_err());
+        assert!(parse(&["--token", "a", "--label", "a=b", "--label", "c="]).is_ok());
+        assert!(parse(&["--token", "a", "--label", "a"]).is_err());
+        assert!(parse(&["--token", "a", "--name", "-oProxyCommand=x"]).is_err());
+    }
+
+    #[test]
+    fn every_configuration_key_is_in_the_reference() {
+        let keys = reference::keys(&schema_for!(AgentConfig));
+        let names: Vec<_> = keys.iter().map(|key| key.name.as_str()).collect();
+        assert_eq!(
+            names,
+            [
+                "ca-file",
+                "host-keys",
+                "hub",
+                "pin",
+                "state-dir",
+                "target",
+                "admin.listen",
+                "limits.drain-seconds",
+                "limits.max-sessions",
+                "log.format",
+                "log.level",
+            ]
+        );
+        assert!(keys.iter().all(|key| !key.description.is_empty()));
+    }
+}

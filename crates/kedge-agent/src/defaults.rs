@@ -1,0 +1,59 @@
+//! Limits, timeouts and paths of the agent: each with its unit and its reason.
+
+use std::time::Duration;
+
+/// Where the configuration is looked for.
+pub const CONFIG_PATH: &str = "/etc/kedge/agent.toml";
+
+/// Where key and identity are kept.
+pub const STATE_DIR: &str = "/var/lib/kedge-agent";
+
+/// The target: where Debian, Fedora and NixOS have their sshd.
+pub const TARGET: &str = "tcp:127.0.0.1:22";
+
+/// Where OpenSSH keeps its public host keys.
+pub const HOST_KEYS: &str = "/etc/ssh/ssh_host_*_key.pub";
+
+/// Time the target has to accept a connection: it is on this machine, so this is generous.
+pub const TARGET_CONNECT_TIME: Duration = Duration::from_secs(5);
+
+/// Time the target has for its first byte. sshd speaks first (RFC 4253 §4.2) and at once; with
+/// reverse lookups of a broken resolver it may take 10 s.
+pub const TARGET_FIRST_BYTE_TIME: Duration = Duration::from_secs(15);
+
+/// Time the last bytes of an ended session have to arrive at the other end.
+pub const DELIVERY_TIME: Duration = Duration::from_secs(60);
+
+/// Bytes of each copy buffer: 8 KiB halve the throughput, 256 KiB gain little (measured).
+pub const COPY_BYTES: usize = 64 << 10;
+
+/// Time between two looks at the host keys: a change blocks the server, so it should show soon.
+pub const HOST_KEY_PERIOD: Duration = Duration::from_secs(60);
+
+/// Bytes of a public host key's file: the longest RSA key has 3 KiB.
+pub const HOST_KEY_BYTES: u64 = 16 << 10;
+
+/// Folder entries looked at for one pattern of host keys: `/etc/ssh` has twenty.
+pub const HOST_KEY_ENTRIES: usize = 4096;
+
+/// Sessions at once: many times what one sshd serves by its own defaults.
+pub const MAX_SESSIONS: u32 = 256;
+
+/// Seconds that sessions may still take when the agent stops. They end with people, not by
+/// themselves, so a longer wait mostly delays a restart.
+pub const DRAIN_SECONDS: u64 = 10;
+
+/// Time a session has to tell its other end that it is cut, before the link closes under it.
+pub const CUT_TIME: Duration = Duration::from_secs(1);
+
+/// Time an ended link has to say goodbye before its driver is dropped.
+pub const CLOSE_TIME: Duration = Duration::from_secs(2);
+
+/// Bytes of a hub's answer: an enrolled server is 20 KiB at most.
+pub const ANSWER_BYTES: usize = 256 << 10;
+
+/// Bytes of the state file: name, URL, id and pin.
+pub const IDENTITY_BYTES: u64 = 16 << 10;
+
+/// Time between two updates of `STATUS=` while connected.
+pub const STATUS_PERIOD: Duration = Duration::from_secs(30);

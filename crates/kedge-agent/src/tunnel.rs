@@ -1,0 +1,367 @@
+//! The tunnel kept: report, dial, serve, and come back when it is gone.
+//!
+//! * Before each dial the hub hears the host keys; while connected, every minute, if they changed.
+//! * A link that ended, and a dial that failed, are followed by a pause that grows (full jitter).
+//! * GOAWAY means: go on with what is open, and open a new link meanwhile.
+//! * When the agent stops, the hub hears it at once; sessions may finish, then are cut.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use http::StatusCode;
+use kedge_api::HostKeys;
+use kedge_api::text::Printable;
+use kedge_proto::backoff::Backoff;
+use kedge_service::{Notifier, Readiness, Shutdown, Stage, report};
+use kedge_tunnel::{CloseReason, Link, LinkConfig, LinkEnd, RefuseCode, Side};
+use tokio::sync::watch;
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+use tokio_util::task::TaskTracker;
+
+use crate::config::AgentConfig;
+use crate::host_keys::{self, HostKeysError};
+use crate::hub::{HubClient, HubError};
+use crate::metrics::{AgentMetrics, DialLabels, DialResult};
+use crate::session::{self, SessionContext};
+use crate::{VERSION, defaults};
+
+/// Everything that keeps a tunnel. Clones are handles.
+#[derive(Clone, Debug)]
+pub struct Tunnel {
+    /// The way to the hub.
+    pub client: Arc<HubClient>,
+    /// The configuration as it is now.
+    pub settings: watch::Receiver<Arc<AgentConfig>>,
+    /// Counters.
+    pub metrics: AgentMetrics,
+    /// What the probes see.
+    pub readiness: Readiness,
+    /// What the service manager sees.
+    pub notifier: Notifier,
+    /// When to stop.
+    pub shutdown: Shutdown,
+}
+
+/// Why there is no link, or no longer.
+enum Setback {
+    /// The link ended.
+    Ended(LinkEnd),
+    /// The hub said no, or was not reached.
+    Failed(HubError),
+    /// The hub asked to be left alone for a while.
+    Goaway(Duration),
+}
+
+impl Tunnel {
+    /// Keeps a link to the hub until the agent stops accepting.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping it stops dialling; links that stand go on.
+    pub async fn keep(self) {
+        let mut backoff = Backoff::default();
+        let mut last = String::new();
+        loop {
+            let setback = tokio::select! {
+                biased;
+                () = self.shutdown.reached(Stage::StopAccepting) => return,
+                setback = self.once(&mut backoff) => setback,
+            };
+            let pause = pause(&setback, &mut backoff);
+            self.tell(&setback, pause, &mut last);
+            tokio::select! {
+                biased;
+                () = self.shutdown.reached(Stage::StopAccepting) => return,
+                () = sleep(pause) => {}
+            }
+        }
+    }
+
+    /// One link, from the report to its end or to GOAWAY.
+    async fn once(&self, backoff: &mut Backoff) -> Setback {
+        let dialled = Instant::now();
+        let (link, reported) = match self.connect().await {
+            Ok(connected) => connected,
+            Err(error) => {
+                let result = match error.status() {
+                    Some(_) => DialResult::refused,
+                    None => DialResult::unreachable,
+                };
+                self.metrics
+                    .dials
+                    .get_or_create(&DialLabels { result })
+                    .inc();
+                return Setback::Failed(error);
+            }
+        };
+        let result = DialResult::connected;
+        self.metrics
+            .dials
+            .get_or_create(&DialLabels { result })
+            .inc();
+        self.metrics.connected.set(1);
+        self.readiness.present("hub");
+        backoff.connected(Instant::now());
+        let (hub, server) = (self.client.dialer().url(), self.client.server());
+        self.notifier
+            .status(&format!("connected to {} as {server}", hub.as_str()));
+        tracing::info!(
+            hub = hub.as_str().trim_end_matches('/'),
+            server = server.as_str(),
+            proxy = self.client.dialer().proxy(),
+            version = VERSION,
+            dial_ms = u64::try_from(dialled.elapsed().as_millis()).unwrap_or(u64::MAX),
+            rtt_ms = link.stats().rtt.map(|rtt| rtt.as_secs_f64() * 1000.0),
+            "agent connected"
+        );
+        let setback = tokio::select! {
+            biased;
+            end = link.closed() => Setback::Ended(end),
+            after = link.received_goaway() => Setback::Goaway(after),
+            never = self.watch_host_keys(reported) => match never {},
+            never = self.measure(&link) => match never {},
+        };
+        self.metrics.connected.set(0);
+        setback
+    }
+
+    /// Reports, dials, and starts the tasks of the link.
+    async fn connect(&self) -> Result<(Link, Option<HostKeys>), HubError> {
+        let reported = match self.host_keys().await {
+            Ok(keys) => {
+                self.report(&keys).await?;
+                Some(keys)
+            }
+            Err(error) => {
+                // Nothing is better than a half: the hub keeps to what it has pinned.
+                tracing::error!(error = report::chain(&error), "cannot report host keys");
+                None
+            }
+        };
+        let (websocket, negotiated) = self.client.dial().await?;
+        tracing::debug!(protocol = negotiated.protocol, peer = ?negotiated.peer, "dialled");
+        let mut config = LinkConfig::default();
+        // A few more than sessions, so that a refusal of ours can say what the limit is.
+        let sessions = self.settings.borrow().limits.max_sessions;
+        config.max_streams = sessions.saturating_add(REFUSABLE_STREAMS);
+        let (link, driver) = Link::new(websocket, Side::Client, config);
+        let tasks = self.shutdown.tasks();
+        tasks.spawn("link driver", driver.run());
+        tasks.spawn("link", self.clone().serve(link.clone()));
+        Ok((link, reported))
+    }
+
+    /// Tells the hub the host keys. That it then blocks the server is for its operator to see, and
+    /// no reason to stay away.
+    async fn report(&self, keys: &HostKeys) -> Result<(), HubError> {
+        match self.client.report(keys.clone()).await {
+            Err(HubError::Refused {
+                status: StatusCode::CONFLICT,
+                reason,
+                ..
+            }) => {
+                let reason = reason.map(|status| Printable::new(&status.message).to_string());
+                tracing::warn!(
+                    reason,
+                    "the hub has blocked this server until an operator accepts its host keys"
+                );
+                Ok(())
+            }
+            done => done,
+        }
+    }
+
+    /// Serves one link to its end.
+    async fn serve(self, link: Link) {
+        let here = TaskTracker::new();
+        let mut state = Serving::Open;
+        loop {
+            let incoming = tokio::select! {
+                biased;
+                end = link.closed() => {
+                    tracing::debug!(%end, "link ended");
+                    break;
+                }
+                () = self.shutdown.reached(Stage::Cut) => {
+                    // The sessions have the same news; their last words go first.
+                    let _ = timeout(defaults::CUT_TIME, self.shutdown.sessions().idle()).await;
+                    link.close(CloseReason::ShuttingDown);
+                    let _ = timeout(defaults::CLOSE_TIME, link.closed()).await;
+                    break;
+                }
+                () = self.shutdown.reached(Stage::Goaway), if state < Serving::Leaving => {
+                    state = Serving::Leaving;
+                    link.goaway(Duration::ZERO);
+                    continue;
+                }
+                _ = link.received_goaway(), if state < Serving::Draining => {
+                    state = Serving::Draining;
+                    here.close();
+                    continue;
+                }
+                () = here.wait(), if state == Serving::Draining => {
+                    link.close(CloseReason::Finished);
+                    let _ = timeout(defaults::CLOSE_TIME, link.closed()).await;
+                    break;
+                }
+                incoming = link.accept() => incoming,
+            };
+            // `None` comes with the end of the link, whose reason the next round reads.
+            let Some(incoming) = incoming else { continue };
+            let settings = Arc::clone(&self.settings.borrow());
+            let limit = settings.limits.max_sessions;
+            if self.shutdown.stage() >= Stage::NotReady {
+                let reason = "the agent is stopping";
+                session::refuse(incoming, &self.metrics, RefuseCode::Draining, reason);
+            } else if self.shutdown.sessions().count()
+                >= usize::try_from(limit).unwrap_or(usize::MAX)
+            {
+                let reason =
+                    format!("the server has {limit} sessions, as many as its agent allows");
+                session::refuse(incoming, &self.metrics, RefuseCode::TooManyStreams, &reason);
+            } else {
+                let context = SessionContext {
+                    target: settings.target.clone(),
+                    metrics: self.metrics.clone(),
+                    shutdown: self.shutdown.clone(),
+                };
+                let place = here.token();
+                let session = async move {
+                    let _place = place;
+                    session::serve(incoming, context).await;
+                };
+                self.shutdown.sessions().spawn("session", session);
+            }
+        }
+    }
+
+    /// Looks at the host keys every minute and reports a change.
+    async fn watch_host_keys(&self, mut reported: Option<HostKeys>) -> std::convert::Infallible {
+        let mut ticks = interval(defaults::HOST_KEY_PERIOD);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        ticks.reset();
+        loop {
+            ticks.tick().await;
+            let keys = match self.host_keys().await {
+                Ok(keys) if reported.as_ref() == Some(&keys) => continue,
+                Ok(keys) => keys,
+                Err(error) => {
+                    tracing::warn!(error = report::chain(&error), "cannot read host keys");
+                    continue;
+                }
+            };
+            tracing::warn!(
+                keys = keys.len(),
+                "the host keys of this server have changed"
+            );
+            match self.report(&keys).await {
+                Ok(()) => reported = Some(keys),
+                Err(error) => {
+                    tracing::warn!(error = report::chain(&error), "cannot report host keys");
+                }
+            }
+        }
+    }
+
+    /// Keeps the round trip's metric and the service manager's view fresh.
+    async fn measure(&self, link: &Link) -> std::convert::Infallible {
+        let mut ticks = interval(defaults::STATUS_PERIOD);
+        ticks.reset();
+        loop {
+            ticks.tick().await;
+            if let Some(rtt) = link.stats().rtt {
+                self.metrics.rtt.set(rtt.as_secs_f64());
+            }
+            self.notifier.status(&format!(
+                "connected to {} as {}, {} sessions",
+                self.client.dialer().url().as_str(),
+                self.client.server(),
+                self.shutdown.sessions().count()
+            ));
+        }
+    }
+
+    async fn host_keys(&self) -> Result<HostKeys, HostKeysError> {
+        let patterns = self.settings.borrow().host_keys.clone();
+        let shown = patterns.join(", ");
+        // Files may lie on a disk that sleeps; the loop that moves bytes must not wait for it.
+        match tokio::task::spawn_blocking(move || host_keys::read(&patterns)).await {
+            Ok(read) => read,
+            Err(_) => Err(HostKeysError::None { patterns: shown }),
+        }
+    }
+
+    /// Says why there is no link: to the log when it is news, to the probes always.
+    fn tell(&self, setback: &Setback, pause: Duration, last: &mut String) {
+        let url = self.client.dialer().url().as_str().trim_end_matches('/');
+        let reason = match setback {
+            Setback::Ended(end) => format!("the link ended: {}", Printable::new(&end.to_string())),
+            Setback::Failed(error) => report::chain(error),
+            Setback::Goaway(_) => "the hub asked to reconnect".to_owned(),
+        };
+        let next = format!("next attempt in {:.1} s", pause.as_secs_f64());
+        self.notifier
+            .status(&format!("waiting for {url}: {reason}; {next}"));
+        self.readiness.missing("hub", reason.clone());
+        let hint = match setback {
+            Setback::Failed(error) => advice(error),
+            Setback::Ended(LinkEnd::Replaced) => Some(
+                "is this agent's state folder in use on a second machine? Each needs its own join"
+                    .to_owned(),
+            ),
+            Setback::Ended(_) | Setback::Goaway(_) => None,
+        };
+        let pause_s = pause.as_secs_f64();
+        match setback {
+            Setback::Goaway(_) => {
+                tracing::info!(hub = url, pause_s, "the hub asked to reconnect");
+            }
+            _ if reason == *last => {
+                tracing::debug!(hub = url, reason, pause_s, "still not connected");
+            }
+            _ => tracing::warn!(hub = url, reason, hint, pause_s, "not connected"),
+        }
+        *last = reason;
+    }
+}
+
+/// How far a link has come on its way out, in order.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, PartialOrd)]
+enum Serving {
+    /// Sessions come and go.
+    Open,
+    /// The hub asked for another link; this one ends with its last session.
+    Draining,
+    /// The agent stops and has said so.
+    Leaving,
+}
+
+fn pause(setback: &Setback, backoff: &mut Backoff) -> Duration {
+    let random = || kedge_api::random::bytes().map_or(u64::MAX, u64::from_le_bytes);
+    let usual = backoff.next(Instant::now(), random());
+    match setback {
+        // Also no sooner than usual: a hub that says GOAWAY to everybody at once, for ever, would
+        // otherwise be dialled without a pause.
+        Setback::Goaway(after) => Backoff::after_goaway(*after, random()).max(usual),
+        Setback::Failed(HubError::Refused {
+            retry_after: Some(after),
+            ..
+        }) => Backoff::after_goaway(*after, random()).max(usual),
+        Setback::Failed(_) | Setback::Ended(_) => usual,
+    }
+}
+
+/// What an operator can do about a failed dial.
+fn advice(error: &HubError) -> Option<String> {
+    match error.status() {
+        Some(StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::NOT_FOUND) => Some(
+            "was the server deleted at the hub? Then remove the state folder and join again; else \
+             check this machine's clock"
+                .to_owned(),
+        ),
+        _ => error.hint(),
+    }
+}
+
+/// Streams beyond the sessions' limit that are heard and refused with words.
+const REFUSABLE_STREAMS: u32 = 16;
