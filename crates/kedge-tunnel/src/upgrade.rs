@@ -285,7 +285,8 @@ mod tests {
 
     #[test]
     fn each_wrong_header_has_its_refusal() {
-        let cases: &[(&[(&str, Option<&str>)], u16)] = &[
+        type Changes = &'static [(&'static str, Option<&'static str>)];
+        let cases: &[(Changes, u16)] = &[
             (&[("connection", Some("keep-alive"))], 426),
             (&[("upgrade", None)], 426),
             (&[("upgrade", Some("h2c"))], 426),

@@ -1,8 +1,10 @@
-//! Which protocol both sides speak: the newest that both know, or a word on who is behind.
+//! Which protocol a hub and its caller speak: the newest that both know, or a word on who is
+//! behind. The rule is [`kedge_proto`]'s; here it gets the names of the two sides and a header.
 
 use std::fmt;
 
 use kedge_proto::SUBPROTOCOL;
+use kedge_proto::version::{Version, VersionError};
 use thiserror::Error;
 
 /// The protocols this build speaks, newest first, as `Sec-WebSocket-Protocol` names them.
@@ -12,14 +14,44 @@ pub const PROTOCOLS: &[&str] = &[SUBPROTOCOL];
 pub const PROTOCOLS_HEADER: &str = "kedge-protocols";
 
 /// Two sides without a common protocol.
-#[derive(Clone, Debug, Eq, Error, PartialEq)]
-#[error("no common protocol: {here} speaks {ours} and {there} {theirs}; upgrade {behind}")]
+#[derive(Clone, Copy, Debug, Eq, Error, PartialEq)]
+#[error("no common protocol: {problem}; upgrade {behind}")]
 pub struct VersionMismatch {
-    here: Party,
-    there: Party,
-    ours: String,
-    theirs: String,
-    behind: Party,
+    problem: Problem,
+    /// The side to upgrade.
+    pub behind: Party,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Problem {
+    /// The other side names no version of kedge.
+    NotKedge { there: Party, ours: Version },
+    /// The other side's newest and our oldest, or the other way round.
+    Apart {
+        there: Party,
+        theirs: Version,
+        ours: Version,
+    },
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotKedge { there, ours } => {
+                write!(
+                    f,
+                    "{there} does not name any version of kedge, this side speaks {ours}"
+                )
+            }
+            Self::Apart {
+                there,
+                theirs,
+                ours,
+            } => {
+                write!(f, "{there} speaks {theirs}, this side {ours}")
+            }
+        }
+    }
 }
 
 /// A side of a dial, as an error names it.
@@ -41,68 +73,79 @@ impl fmt::Display for Party {
     }
 }
 
-/// The newest of our protocols that the other side `offers`.
+/// The newest of our protocols that the other side `offers`; `here` is who we are.
 ///
 /// # Errors
 ///
-/// [`VersionMismatch`] says which side to upgrade: the one whose newest protocol is older.
+/// [`VersionMismatch`] says which side to upgrade.
 pub fn choose<'a>(
     here: Party,
     offers: impl IntoIterator<Item = &'a str>,
 ) -> Result<&'static str, VersionMismatch> {
-    let offers: Vec<&str> = offers
-        .into_iter()
-        .map(str::trim)
-        .filter(|name| !name.is_empty())
-        .collect();
-    if let Some(common) = PROTOCOLS.iter().find(|name| offers.contains(name)) {
-        return Ok(common);
-    }
     let there = match here {
         Party::Caller => Party::Hub,
         Party::Hub => Party::Caller,
     };
-    let newest = |names: &[&str]| names.iter().filter_map(|name| number(name)).max();
-    // Who names no protocol of ours at all is behind, or no kedge.
-    let behind = if newest(&offers) > newest(PROTOCOLS) {
-        here
-    } else {
-        there
+    let mismatch = match Version::negotiate(offers) {
+        Ok(version) => {
+            let name = version.to_string();
+            if let Some(protocol) = PROTOCOLS.iter().find(|known| **known == name) {
+                return Ok(protocol);
+            }
+            (
+                Problem::NotKedge {
+                    there,
+                    ours: version,
+                },
+                there,
+            )
+        }
+        Err(VersionError::PeerTooOld { theirs, oldest }) => (
+            Problem::Apart {
+                there,
+                theirs,
+                ours: oldest,
+            },
+            there,
+        ),
+        Err(VersionError::SelfTooOld { theirs, newest }) => (
+            Problem::Apart {
+                there,
+                theirs,
+                ours: newest,
+            },
+            here,
+        ),
+        Err(VersionError::NotKedge { newest }) => (
+            Problem::NotKedge {
+                there,
+                ours: newest,
+            },
+            there,
+        ),
+        Err(_) => (
+            Problem::NotKedge {
+                there,
+                ours: Version::V1,
+            },
+            there,
+        ),
     };
-    let theirs = offers
-        .iter()
-        .take(8)
-        .map(|name| shown(name))
-        .collect::<Vec<_>>()
-        .join(", ");
-    Err(VersionMismatch {
-        here,
-        there,
-        ours: PROTOCOLS.join(", "),
-        theirs: if theirs.is_empty() {
-            "none that it names".to_owned()
-        } else {
-            theirs
-        },
-        behind,
-    })
-}
-
-fn number(name: &str) -> Option<u32> {
-    name.strip_prefix("kedge.v")?.parse().ok()
-}
-
-/// What the other side names is printed as it is only when it looks like a name.
-fn shown(name: &str) -> String {
-    name.chars()
-        .take(32)
-        .map(|c| if c.is_ascii_graphic() { c } else { '?' })
-        .collect()
+    let (problem, behind) = mismatch;
+    Err(VersionMismatch { problem, behind })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_version_that_is_spoken_is_offered_newest_first() {
+        let mut supported: Vec<_> = Version::SUPPORTED.to_vec();
+        supported.sort();
+        let names: Vec<_> = supported.iter().rev().map(ToString::to_string).collect();
+        assert_eq!(PROTOCOLS, names);
+    }
 
     #[test]
     fn the_common_protocol_is_found_among_others() {
@@ -115,25 +158,51 @@ mod tests {
     #[test]
     fn the_side_that_is_behind_is_named() {
         let cases = [
-            (Party::Hub, vec!["kedge.v2"], "upgrade the hub"),
-            (Party::Hub, vec!["kedge.v0"], "upgrade the caller"),
-            (Party::Hub, vec![], "upgrade the caller"),
-            (Party::Hub, vec!["chat"], "upgrade the caller"),
-            (Party::Caller, vec!["kedge.v2"], "upgrade the caller"),
-            (Party::Caller, vec!["kedge.v0"], "upgrade the hub"),
+            (
+                Party::Hub,
+                vec!["kedge.v2"],
+                Party::Hub,
+                "the caller speaks kedge.v2, this side",
+            ),
+            (
+                Party::Hub,
+                vec![],
+                Party::Caller,
+                "the caller does not name any version",
+            ),
+            (
+                Party::Hub,
+                vec!["chat"],
+                Party::Caller,
+                "the caller does not name any version",
+            ),
+            (
+                Party::Caller,
+                vec!["kedge.v2"],
+                Party::Caller,
+                "the hub speaks kedge.v2",
+            ),
+            (
+                Party::Caller,
+                vec![],
+                Party::Hub,
+                "the hub does not name any version",
+            ),
         ];
-        for (here, offers, expected) in cases {
-            let text = choose(here, offers.clone()).unwrap_err().to_string();
-            assert!(text.ends_with(expected), "{offers:?}: {text}");
+        for (here, offers, behind, expected) in cases {
+            let error = choose(here, offers.clone()).unwrap_err();
+            assert_eq!(error.behind, behind, "{offers:?}: {error}");
+            let text = error.to_string();
+            assert!(text.contains(expected), "{offers:?}: {text}");
+            assert!(text.ends_with(&format!("upgrade {behind}")), "{text}");
         }
     }
 
     #[test]
-    fn a_hostile_offer_is_shortened_and_cleaned() {
+    fn a_hostile_offer_is_not_repeated() {
         let long = format!("\u{1b}[2J{}", "x".repeat(1 << 16));
-        let text = choose(Party::Hub, std::iter::repeat_n(long.as_str(), 1000))
-            .unwrap_err()
-            .to_string();
+        let offers = std::iter::repeat_n(long.as_str(), 1000);
+        let text = choose(Party::Hub, offers).unwrap_err().to_string();
         assert!(
             text.len() < 512 && !text.contains('\u{1b}'),
             "{}",
