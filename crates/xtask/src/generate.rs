@@ -10,8 +10,23 @@ use anyhow::{Context, Result, ensure};
 use crate::builder::{Step, Workspace};
 use crate::defaults;
 
-/// The programs that describe themselves.
-const PROGRAMS: &[&str] = &["kedge", "kedge-agent", "kedge-hub"];
+/// A page, the program that prints it, and the words that make it do so.
+const PRINTED: &[(&str, &str, &[&str])] = &[
+    ("docs/man/kedge-agent.1", "kedge-agent", &["man"]),
+    ("docs/man/kedge-hub.1", "kedge-hub", &["man"]),
+    (
+        "docs/reference/agent.toml.md",
+        "kedge-agent",
+        &["reference"],
+    ),
+    ("docs/reference/cli.md", "kedge", &["reference", "cli"]),
+    (
+        "docs/reference/config.toml.md",
+        "kedge",
+        &["reference", "config"],
+    ),
+    ("docs/reference/hub.toml.md", "kedge-hub", &["reference"]),
+];
 
 /// Writes what is generated into the repository.
 pub(crate) fn run() -> Result<ExitCode> {
@@ -45,31 +60,27 @@ pub(crate) fn drift(root: &Path, bins: &Path) -> Result<Vec<PathBuf>> {
 /// Every generated file, by its path in the repository.
 fn pages(bins: &Path) -> Result<BTreeMap<PathBuf, String>> {
     let mut pages = BTreeMap::new();
-    for program in PROGRAMS {
-        let reference = printed(bins, program, &["reference"])?;
-        pages.insert(
-            PathBuf::from(format!("docs/reference/{program}.md")),
-            reference,
-        );
-        for (name, page) in manuals(bins, program)? {
-            pages.insert(PathBuf::from(format!("docs/man/{name}")), page);
-        }
+    for (path, program, words) in PRINTED {
+        pages.insert(PathBuf::from(path), printed(bins, program, words)?);
+    }
+    for (name, page) in manuals(bins)? {
+        pages.insert(PathBuf::from(format!("docs/man/{name}")), page);
     }
     Ok(pages)
 }
 
-/// The man pages of a program, one for each command: `man FOLDER` writes them.
-fn manuals(bins: &Path, program: &str) -> Result<BTreeMap<String, String>> {
+/// The man pages of the command line, one for each command: `kedge man FOLDER` writes them.
+fn manuals(bins: &Path) -> Result<BTreeMap<String, String>> {
     let folder = tempfile::tempdir()?;
     let path = folder.path().display().to_string();
-    printed(bins, program, &["man", &path])?;
+    printed(bins, "kedge", &["man", &path])?;
     let mut found = BTreeMap::new();
     for entry in fs::read_dir(folder.path())? {
         let entry = entry?;
         let name = entry.file_name().to_string_lossy().into_owned();
         found.insert(name, fs::read_to_string(entry.path())?);
     }
-    ensure!(!found.is_empty(), "`{program} man` wrote nothing");
+    ensure!(!found.is_empty(), "`kedge man` wrote nothing");
     Ok(found)
 }
 
