@@ -40,6 +40,8 @@ wire_enum! {
         Unauthorized = "Unauthorized",
         /// The body is of a media type the hub does not read.
         UnsupportedMediaType = "UnsupportedMediaType",
+        /// No version of the tunnel protocol that both know; the message says which side to upgrade.
+        UpgradeRequired = "UpgradeRequired",
     }
 }
 
@@ -58,6 +60,7 @@ impl StatusReason {
             Self::RequestEntityTooLarge => 413,
             Self::UnsupportedMediaType => 415,
             Self::Invalid => 422,
+            Self::UpgradeRequired => 426,
             Self::TooManyRequests => 429,
             Self::ServiceUnavailable => 503,
             Self::InternalError | Self::Unknown(_) => 500,

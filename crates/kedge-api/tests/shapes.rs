@@ -59,7 +59,7 @@ fn lists_and_watches() {
     redacted["items"][0] = "…".into();
     assert_json_snapshot!("a_list", redacted);
     same(&list);
-    let events = vec![
+    let events = [
         WatchEvent::Added(server()),
         WatchEvent::Modified(server()),
         WatchEvent::Deleted(server()),
