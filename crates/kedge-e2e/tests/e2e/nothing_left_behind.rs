@@ -17,9 +17,7 @@ struct Count {
 
 fn count(cheap: &mut Cheap) -> Result<Count> {
     let metrics = cheap.hub.metrics()?;
-    let tasks = census::total(&metrics, "kedge_process_tasks")
-        .or_else(|| census::total(&metrics, "kedge_hub_tasks"))
-        .or_else(|| census::total(&metrics, "kedge_hub_process_tasks"));
+    let tasks = census::total(&metrics, "kedge_hub_process_tasks");
     Ok(Count {
         hub: cheap.hub.census()?,
         agent: cheap.agent.census()?,
