@@ -27,7 +27,7 @@ pub use proxy::{ProxyEnvironment, ProxyError, ProxyPolicy};
 pub use relay::{Relay, RelayBytes, RelayEnd, RelayHow, RelayParty};
 pub use socket::{HubStream, socket_options};
 pub use splice::{SpliceEnd, Spliced, splice};
-pub use stream::{OpenError, RecvHalf, SendHalf, StreamError, TunnelStream};
+pub use stream::{OpenError, RecvHalf, Resetter, SendHalf, StreamError, TunnelStream};
 pub use tls::{BadPin, CertificatePin, Trust, TrustError};
 pub use upgrade::{PendingError, PendingUpgrade, UpgradeError, upgrade};
 pub use version::{PROTOCOLS, PROTOCOLS_HEADER, VersionMismatch};

@@ -69,6 +69,18 @@ impl TunnelStream {
         self.send.reset(code, text);
     }
 
+    /// A way to [`Self::reset`] the stream while somebody else reads and writes it.
+    #[must_use]
+    pub fn resetter(&self) -> Resetter {
+        let Handle { shared, id } = &self.send.handle;
+        Resetter {
+            handle: Handle {
+                shared: Arc::clone(shared),
+                id: *id,
+            },
+        }
+    }
+
     /// Parts the two directions. Dropping a half whose direction has not ended resets the stream: an end that nobody
     /// asked for must not look like one.
     #[must_use]
@@ -102,6 +114,20 @@ impl AsyncWrite for TunnelStream {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.send).poll_shutdown(cx)
+    }
+}
+
+/// Resets a stream from beside. Dropping it does nothing.
+#[derive(Debug)]
+pub struct Resetter {
+    handle: Handle,
+}
+
+impl Resetter {
+    /// Ends both directions now, and tells the peer why; nothing when the stream has ended already.
+    pub fn reset(&self, code: ResetCode, text: &str) {
+        let Handle { shared, id } = &self.handle;
+        shared.with(|inner, wakes| inner.reset(*id, code, text, wakes));
     }
 }
 
