@@ -21,12 +21,6 @@ pub const TARGET_CONNECT_TIME: Duration = Duration::from_secs(5);
 /// reverse lookups of a broken resolver it may take 10 s.
 pub const TARGET_FIRST_BYTE_TIME: Duration = Duration::from_secs(15);
 
-/// Time the last bytes of an ended session have to arrive at the other end.
-pub const DELIVERY_TIME: Duration = Duration::from_secs(60);
-
-/// Bytes of each copy buffer: 8 KiB halve the throughput, 256 KiB gain little (measured).
-pub const COPY_BYTES: usize = 64 << 10;
-
 /// Time between two looks at the host keys: a change blocks the server, so it should show soon.
 pub const HOST_KEY_PERIOD: Duration = Duration::from_secs(60);
 

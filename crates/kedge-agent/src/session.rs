@@ -12,12 +12,12 @@ use std::time::Duration;
 use kedge_api::text::Printable;
 use kedge_service::{Shutdown, Stage};
 use kedge_tunnel::{
-    AttributeId, Attributes, Incoming, OpenFrame, RefuseCode, ResetCode, StreamError, Target,
-    TunnelStream,
+    AttributeId, Attributes, Incoming, OpenFrame, RefuseCode, ResetCode, Resetter, SpliceEnd,
+    Target, splice,
 };
 use thiserror::Error;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf, copy_bidirectional_with_sizes};
-use tokio::time::{Instant, Sleep, timeout};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Instant, Sleep};
 
 use crate::defaults;
 use crate::metrics::{AgentMetrics, ByteLabels, Direction, SessionLabels, SessionResult};
@@ -104,65 +104,41 @@ async fn relay(incoming: Incoming, context: &SessionContext) -> (SessionResult, 
             return (SessionResult::target_failed, nothing);
         }
     };
-    let mut stream = incoming.accept(Attributes::new());
-    let mut target = Watched::new(target, defaults::TARGET_FIRST_BYTE_TIME);
-    let copied = tokio::select! {
-        copied = copy_bidirectional_with_sizes(
-            &mut stream,
-            &mut target,
-            defaults::COPY_BYTES,
-            defaults::COPY_BYTES,
-        ) => Some(copied),
-        () = context.shutdown.reached(Stage::Cut) => None,
+    let stream = incoming.accept(Attributes::new());
+    let resetter = stream.resetter();
+    // The one who notices the fault says so, in its own words, before the splice sees an error.
+    let on_fault = {
+        let (resetter, target) = (stream.resetter(), context.target.clone());
+        move |fault: &io::Error| tell(&resetter, &target, fault)
     };
-    let result = match copied {
-        Some(Ok(_)) => deliver(&mut stream, &context.shutdown).await,
-        Some(Err(error)) => explain(&stream, &context.target, &error),
-        None => {
-            stream.reset(ResetCode::ShuttingDown, "the agent is stopping");
-            SessionResult::cut
+    let mut target = Watched::new(target, defaults::TARGET_FIRST_BYTE_TIME, on_fault);
+    let spliced = tokio::select! {
+        spliced = splice(stream, &mut target, ResetCode::TargetReset) => Some(spliced.end),
+        () = context.shutdown.reached(Stage::Cut) => {
+            resetter.reset(ResetCode::ShuttingDown, "the agent is stopping");
+            None
         }
+    };
+    let result = match spliced {
+        Some(SpliceEnd::Finished) => SessionResult::finished,
+        Some(SpliceEnd::Io(error)) => match TargetFault::of(&error) {
+            Some(TargetFault::Silent(_)) => SessionResult::silent,
+            Some(TargetFault::Closed) | None => SessionResult::target_failed,
+        },
+        Some(_) => SessionResult::tunnel_failed,
+        None => SessionResult::cut,
     };
     (result, target.transferred)
 }
 
-/// Waits until the other end has taken the last bytes; they are worth a while even when the agent
-/// stops.
-async fn deliver(stream: &mut TunnelStream, shutdown: &Shutdown) -> SessionResult {
-    tokio::select! {
-        delivered = timeout(defaults::DELIVERY_TIME, stream.delivered()) => match delivered {
-            Ok(Ok(())) => SessionResult::finished,
-            Ok(Err(_)) | Err(_) => SessionResult::tunnel_failed,
-        },
-        () = shutdown.reached(Stage::Cut) => {
-            stream.reset(ResetCode::ShuttingDown, "the agent is stopping");
-            SessionResult::cut
-        }
-    }
-}
-
-/// Tells the other end why the session ends, unless it was the other end.
-fn explain(stream: &TunnelStream, target: &LocalTarget, error: &io::Error) -> SessionResult {
-    let inner = error.get_ref();
-    if inner.is_some_and(|inner| inner.is::<StreamError>()) {
-        return SessionResult::tunnel_failed;
-    }
-    match inner.and_then(|inner| inner.downcast_ref::<TargetFault>()) {
-        Some(fault @ TargetFault::Silent(_)) => {
-            tracing::warn!(%target, "{fault}");
-            stream.reset(ResetCode::TargetSilent, &format!("{target}: {fault}"));
-            SessionResult::silent
-        }
-        Some(fault @ TargetFault::Closed) => {
-            tracing::warn!(%target, "{fault}");
-            stream.reset(ResetCode::TargetReset, &format!("{target}: {fault}"));
-            SessionResult::target_failed
-        }
-        None => {
-            stream.reset(ResetCode::TargetReset, &format!("{target}: {error}"));
-            SessionResult::target_failed
-        }
-    }
+/// Tells the other end what is wrong with the target.
+fn tell(resetter: &Resetter, target: &LocalTarget, error: &io::Error) {
+    let code = match TargetFault::of(error) {
+        Some(TargetFault::Silent(_)) => ResetCode::TargetSilent,
+        Some(TargetFault::Closed) | None => ResetCode::TargetReset,
+    };
+    tracing::warn!(%target, %error, "the target failed");
+    resetter.reset(code, &format!("{target}: {error}"));
 }
 
 fn span(request: &OpenFrame) -> tracing::Span {
@@ -193,9 +169,16 @@ enum TargetFault {
     Silent(Duration),
 }
 
+impl TargetFault {
+    fn of(error: &io::Error) -> Option<&Self> {
+        error.get_ref()?.downcast_ref()
+    }
+}
+
 /// A target that must say something in time, and whose end of listening is no failure.
-struct Watched<T> {
+struct Watched<T, F> {
     inner: T,
+    on_fault: F,
     patience: Duration,
     /// Gone once the first byte came.
     silence: Option<Pin<Box<Sleep>>>,
@@ -205,15 +188,21 @@ struct Watched<T> {
     transferred: Transferred,
 }
 
-impl<T> Watched<T> {
-    fn new(inner: T, patience: Duration) -> Self {
+impl<T, F: Fn(&io::Error)> Watched<T, F> {
+    fn new(inner: T, patience: Duration, on_fault: F) -> Self {
         Self {
             inner,
+            on_fault,
             patience,
             silence: Some(Box::pin(tokio::time::sleep(patience))),
             finished: false,
             transferred: Transferred::default(),
         }
+    }
+
+    fn fail<R>(&self, error: io::Error) -> Poll<io::Result<R>> {
+        (self.on_fault)(&error);
+        Poll::Ready(Err(error))
     }
 
     /// Whether a failed write only shows that the target has left after its last word.
@@ -228,7 +217,7 @@ impl<T> Watched<T> {
     }
 }
 
-impl<T: AsyncRead + Unpin> AsyncRead for Watched<T> {
+impl<T: AsyncRead + Unpin, F: Fn(&io::Error) + Unpin> AsyncRead for Watched<T, F> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -240,7 +229,7 @@ impl<T: AsyncRead + Unpin> AsyncRead for Watched<T> {
                 let read = buffer.filled().len() - before;
                 if read == 0 && buffer.remaining() > 0 {
                     if self.silence.is_some() {
-                        return Poll::Ready(Err(io::Error::other(TargetFault::Closed)));
+                        return self.fail(io::Error::other(TargetFault::Closed));
                     }
                     self.finished = true;
                 } else {
@@ -249,7 +238,7 @@ impl<T: AsyncRead + Unpin> AsyncRead for Watched<T> {
                 }
                 Poll::Ready(Ok(()))
             }
-            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+            Poll::Ready(Err(error)) => self.fail(error),
             Poll::Pending => {
                 let patience = self.patience;
                 let patient = match &mut self.silence {
@@ -259,13 +248,13 @@ impl<T: AsyncRead + Unpin> AsyncRead for Watched<T> {
                 if patient {
                     return Poll::Pending;
                 }
-                Poll::Ready(Err(io::Error::other(TargetFault::Silent(patience))))
+                self.fail(io::Error::other(TargetFault::Silent(patience)))
             }
         }
     }
 }
 
-impl<T: AsyncWrite + Unpin> AsyncWrite for Watched<T> {
+impl<T: AsyncWrite + Unpin, F: Fn(&io::Error) + Unpin> AsyncWrite for Watched<T, F> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -277,7 +266,7 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Watched<T> {
                 Poll::Ready(Ok(written))
             }
             Err(error) if self.has_left(&error) => Poll::Ready(Ok(bytes.len())),
-            Err(error) => Poll::Ready(Err(error)),
+            Err(error) => self.fail(error),
         }
     }
 
@@ -288,7 +277,8 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Watched<T> {
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match std::task::ready!(Pin::new(&mut self.inner).poll_shutdown(cx)) {
             Err(error) if self.has_left(&error) => Poll::Ready(Ok(())),
-            done => Poll::Ready(done),
+            Err(error) => self.fail(error),
+            Ok(()) => Poll::Ready(Ok(())),
         }
     }
 }
@@ -297,19 +287,16 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Watched<T> {
 mod tests {
     use super::*;
     use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
-
-    fn fault(error: &io::Error) -> Option<&TargetFault> {
-        error.get_ref()?.downcast_ref()
-    }
+    use tokio::time::timeout;
 
     #[tokio::test(start_paused = true)]
     async fn a_silent_target_is_given_up_in_time() {
         let (target, _peer) = duplex(64);
-        let mut watched = Watched::new(target, defaults::TARGET_FIRST_BYTE_TIME);
+        let mut watched = Watched::new(target, defaults::TARGET_FIRST_BYTE_TIME, |_| {});
         let begun = Instant::now();
         let error = watched.read(&mut [0; 8]).await.unwrap_err();
         assert!(
-            matches!(fault(&error), Some(TargetFault::Silent(_))),
+            matches!(TargetFault::of(&error), Some(TargetFault::Silent(_))),
             "{error}"
         );
         assert_eq!(
@@ -321,7 +308,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn after_the_first_byte_silence_may_last() {
         let (target, mut peer) = duplex(64);
-        let mut watched = Watched::new(target, defaults::TARGET_FIRST_BYTE_TIME);
+        let mut watched = Watched::new(target, defaults::TARGET_FIRST_BYTE_TIME, |_| {});
         peer.write_all(b"SSH-2.0-").await.unwrap();
         let mut buffer = [0; 8];
         watched.read_exact(&mut buffer).await.unwrap();
@@ -340,10 +327,10 @@ mod tests {
     async fn a_target_that_hangs_up_at_once_is_no_silent_end() {
         let (target, peer) = duplex(64);
         drop(peer);
-        let mut watched = Watched::new(target, defaults::TARGET_FIRST_BYTE_TIME);
+        let mut watched = Watched::new(target, defaults::TARGET_FIRST_BYTE_TIME, |_| {});
         let error = watched.read(&mut [0; 8]).await.unwrap_err();
         assert!(
-            matches!(fault(&error), Some(TargetFault::Closed)),
+            matches!(TargetFault::of(&error), Some(TargetFault::Closed)),
             "{error}"
         );
     }
@@ -351,7 +338,7 @@ mod tests {
     #[tokio::test]
     async fn a_target_that_has_left_takes_no_harm_from_late_words() {
         let (target, mut peer) = duplex(64);
-        let mut watched = Watched::new(target, defaults::TARGET_FIRST_BYTE_TIME);
+        let mut watched = Watched::new(target, defaults::TARGET_FIRST_BYTE_TIME, |_| {});
         peer.write_all(b"bye").await.unwrap();
         drop(peer);
         let mut said = Vec::new();
@@ -364,7 +351,7 @@ mod tests {
     #[tokio::test]
     async fn a_target_that_breaks_off_is_a_failure() {
         let (target, peer) = duplex(4);
-        let mut watched = Watched::new(target, defaults::TARGET_FIRST_BYTE_TIME);
+        let mut watched = Watched::new(target, defaults::TARGET_FIRST_BYTE_TIME, |_| {});
         drop(peer);
         assert_eq!(
             watched.write_all(&[0; 1000]).await.unwrap_err().kind(),
