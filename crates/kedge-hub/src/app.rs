@@ -1,0 +1,189 @@
+//! What every part of the hub shares.
+
+use std::sync::Arc;
+
+use kedge_api::{HubId, Line, rest::Discovery};
+use kedge_service::{Readiness, Shutdown};
+use kedge_store::SharedStore;
+use kedge_tunnel::CertificatePin;
+use tokio::sync::Semaphore;
+
+use crate::{
+    clock::Clock,
+    config::Settings,
+    defaults,
+    metrics::HubMetrics,
+    people::Directory,
+    policies::Policies,
+    presence::Presence,
+    rate::{Rate, RateLimiter},
+    registry::Registry,
+    replay::ReplayCache,
+    session::Sessions,
+    tunnel::Tunnel,
+    watcher::Epoch,
+};
+
+/// The hub's shared state; clones are handles to the same.
+#[derive(Clone, Debug)]
+pub struct App(Arc<Inner>);
+
+/// The parts of an [`App`].
+#[derive(Debug)]
+pub struct Inner {
+    /// What the configuration says and a reload does not change.
+    pub settings: Settings,
+    /// Who this hub is to agents.
+    pub id: HubId,
+    /// The pin to tell, when the certificate is self-signed.
+    pub pin: Option<CertificatePin>,
+    /// Where objects are kept.
+    pub store: SharedStore,
+    /// What time it is.
+    pub clock: Clock,
+    /// Who the people are.
+    pub people: Directory,
+    /// The policies, ready to be evaluated.
+    pub policies: Policies,
+    /// Changes that live sessions must look at.
+    pub epoch: Epoch,
+    /// Which server is reached how.
+    pub tunnels: Registry<kedge_api::ServerName, Tunnel>,
+    /// How that gets into the store.
+    pub presence: Presence,
+    /// What is going on.
+    pub sessions: Sessions,
+    /// Numbers.
+    pub metrics: HubMetrics,
+    /// Assertions seen.
+    pub replay: ReplayCache,
+    /// Failed authentications by source.
+    pub failures: RateLimiter,
+    /// Enrolments by source.
+    pub enrolments: RateLimiter,
+    /// Tunnels being admitted.
+    pub admissions: Arc<Semaphore>,
+    /// Watches open.
+    pub watches: Arc<Semaphore>,
+    /// What is missing for the hub to do its work.
+    pub readiness: Readiness,
+    /// How far the end has come.
+    pub shutdown: Shutdown,
+}
+
+impl App {
+    /// The shared state of a hub that is about to run.
+    #[must_use]
+    pub fn new(parts: Parts) -> Self {
+        let Parts {
+            settings,
+            id,
+            pin,
+            store,
+            clock,
+            metrics,
+            readiness,
+            shutdown,
+        } = parts;
+        let admissions = usize::try_from(settings.limits.handshakes).unwrap_or(usize::MAX);
+        Self(Arc::new(Inner {
+            id,
+            pin,
+            store,
+            clock,
+            people: Directory::new(settings.roster.clone()),
+            policies: Policies::default(),
+            epoch: Epoch::default(),
+            tunnels: Registry::new(),
+            presence: Presence::default(),
+            sessions: Sessions::new(
+                settings.limits.sessions,
+                settings.limits.sessions_per_principal,
+            ),
+            metrics,
+            replay: ReplayCache::new(defaults::REPLAY_ENTRIES),
+            failures: RateLimiter::new(
+                Rate {
+                    burst: defaults::FAILURES_BURST,
+                    refill: defaults::FAILURES_REFILL,
+                },
+                defaults::RATE_SOURCES,
+            ),
+            enrolments: RateLimiter::new(
+                Rate {
+                    burst: defaults::ENROLMENTS_BURST,
+                    refill: defaults::ENROLMENTS_REFILL,
+                },
+                defaults::RATE_SOURCES,
+            ),
+            admissions: Arc::new(Semaphore::new(admissions.min(Semaphore::MAX_PERMITS))),
+            watches: Arc::new(Semaphore::new(defaults::WATCHES)),
+            readiness,
+            shutdown,
+            settings,
+        }))
+    }
+
+    /// What the hub tells everybody about itself.
+    #[must_use]
+    pub fn discovery(&self) -> Discovery {
+        let methods = if self.people.is_empty() {
+            Vec::new()
+        } else {
+            vec![kedge_api::AuthMethod::StaticToken]
+        };
+        Discovery {
+            id: self.id.clone(),
+            name: self.settings.name.clone(),
+            version: version(),
+            protocols: kedge_tunnel::PROTOCOLS
+                .iter()
+                .rev()
+                .map(|&name| name.to_owned())
+                .collect(),
+            authentication: kedge_api::rest::Authentication { methods },
+            suffix: self.settings.suffix.clone(),
+            certificate_pin: self.pin.map(|pin| pin.to_string()),
+        }
+    }
+}
+
+impl std::ops::Deref for App {
+    type Target = Inner;
+
+    fn deref(&self) -> &Inner {
+        &self.0
+    }
+}
+
+/// What a hub is made of.
+#[derive(Debug)]
+pub struct Parts {
+    /// The configuration.
+    pub settings: Settings,
+    /// Who this hub is to agents.
+    pub id: HubId,
+    /// The pin to tell, when the certificate is self-signed.
+    pub pin: Option<CertificatePin>,
+    /// Where objects are kept.
+    pub store: SharedStore,
+    /// What time it is.
+    pub clock: Clock,
+    /// Numbers.
+    pub metrics: HubMetrics,
+    /// What is missing for the hub to do its work.
+    pub readiness: Readiness,
+    /// How far the end has come.
+    pub shutdown: Shutdown,
+}
+
+/// This build's version.
+#[expect(
+    clippy::expect_used,
+    reason = "a constant of this build, parsed by every test that starts a hub"
+)]
+pub(crate) fn version() -> Line {
+    env!("CARGO_PKG_VERSION")
+        .parse()
+        .expect("a version is a line")
+}

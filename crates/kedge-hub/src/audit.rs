@@ -1,0 +1,231 @@
+//! The audit log: who did what, and who was not let.
+//!
+//! Events go to the target `kedge::audit`, one line each, with these fields:
+//!
+//! | field | in | meaning |
+//! |---|---|---|
+//! | `event` | all | what happened: one of the constants below |
+//! | `session` | session.* | the session's id |
+//! | `issuer`, `subject`, `method` | all with a person | who, and how they proved it |
+//! | `server`, `login`, `permission` | session.* | where, as whom, to do what |
+//! | `policy` | session.opened, session.closed | what allowed it |
+//! | `from` | all | the source address |
+//! | `code`, `reason` | *.refused | why not, for programs and for people |
+//! | `bytes_up`, `bytes_down`, `duration_ms`, `how` | session.closed | what passed, how long, how it ended |
+//!
+//! Everything that somebody else chose is escaped and cut ([`Printable`]): a name cannot forge a line.
+
+use std::{net::IpAddr, time::Duration};
+
+use kedge_api::{Login, ObjectName, Permission, Principal, ServerName, SessionId, text::Printable};
+use tracing::info;
+
+/// The target of every audit event.
+pub const TARGET: &str = "kedge::audit";
+
+/// Who did it.
+#[derive(Clone, Copy, Debug)]
+pub struct Actor<'a> {
+    /// The person.
+    pub principal: &'a Principal,
+    /// Where they come from.
+    pub from: IpAddr,
+}
+
+/// A session that was allowed.
+#[derive(Clone, Debug)]
+pub struct SessionFacts {
+    /// Its id.
+    pub id: SessionId,
+    /// Where.
+    pub server: ServerName,
+    /// As whom.
+    pub login: Login,
+    /// To do what.
+    pub permission: Permission,
+    /// What allowed it.
+    pub policy: ObjectName,
+}
+
+/// What passed through a session, and how it ended.
+#[derive(Clone, Debug)]
+pub struct Ending<'a> {
+    /// Bytes towards the server.
+    pub up: u64,
+    /// Bytes from the server.
+    pub down: u64,
+    /// How long.
+    pub duration: Duration,
+    /// How it ended, for programs.
+    pub how: &'static str,
+    /// And in words; as hostile as the peer who chose them.
+    pub detail: &'a str,
+}
+
+/// What somebody asked for when a session was refused; as hostile as they are.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked<'a> {
+    /// The session's id, when it got that far.
+    pub id: Option<&'a SessionId>,
+    /// Where.
+    pub server: &'a str,
+    /// As whom; empty when they left it to the hub.
+    pub login: &'a str,
+    /// The kind of target.
+    pub permission: &'a str,
+}
+
+/// A session began.
+pub fn session_opened(actor: Actor<'_>, facts: &SessionFacts) {
+    info!(
+        target: TARGET,
+        event = "session.opened",
+        session = %facts.id,
+        issuer = %Printable::new(actor.principal.issuer.as_str()),
+        subject = %Printable::new(actor.principal.subject.as_str()),
+        method = %actor.principal.method,
+        policy = %facts.policy,
+        server = %facts.server,
+        login = %facts.login,
+        permission = %facts.permission,
+        from = %actor.from,
+        "session opened"
+    );
+}
+
+/// A session ended.
+pub fn session_closed(actor: Actor<'_>, facts: &SessionFacts, ending: &Ending<'_>) {
+    info!(
+        target: TARGET,
+        event = "session.closed",
+        session = %facts.id,
+        issuer = %Printable::new(actor.principal.issuer.as_str()),
+        subject = %Printable::new(actor.principal.subject.as_str()),
+        method = %actor.principal.method,
+        policy = %facts.policy,
+        server = %facts.server,
+        login = %facts.login,
+        permission = %facts.permission,
+        from = %actor.from,
+        bytes_up = ending.up,
+        bytes_down = ending.down,
+        duration_ms = u64::try_from(ending.duration.as_millis()).unwrap_or(u64::MAX),
+        how = ending.how,
+        reason = %Printable::new(ending.detail),
+        "session closed"
+    );
+}
+
+/// A session was refused, here or by the agent.
+pub fn session_refused(actor: Actor<'_>, asked: Asked<'_>, code: &'static str, reason: &str) {
+    info!(
+        target: TARGET,
+        event = "session.refused",
+        session = %asked.id.map(SessionId::as_str).unwrap_or_default(),
+        issuer = %Printable::new(actor.principal.issuer.as_str()),
+        subject = %Printable::new(actor.principal.subject.as_str()),
+        method = %actor.principal.method,
+        server = %Printable::new(asked.server),
+        login = %Printable::new(asked.login),
+        permission = %Printable::new(asked.permission),
+        from = %actor.from,
+        code,
+        reason = %Printable::new(reason),
+        "session refused"
+    );
+}
+
+/// A person or an agent did not prove who they are.
+pub fn authentication_refused(caller: &'static str, from: IpAddr, path: &str, reason: &str) {
+    info!(
+        target: TARGET,
+        event = "authentication.refused",
+        caller,
+        from = %from,
+        path = %Printable::new(path),
+        reason = %Printable::new(reason),
+        "authentication refused"
+    );
+}
+
+/// An agent became a server.
+pub fn enrolled(server: &ServerName, token: &str, from: IpAddr) {
+    info!(
+        target: TARGET,
+        event = "enrolment.accepted",
+        server = %server,
+        token = %Printable::new(token),
+        from = %from,
+        "agent enrolled"
+    );
+}
+
+/// An agent did not become a server.
+pub fn enrolment_refused(server: &str, token: &str, from: IpAddr, reason: &str) {
+    info!(
+        target: TARGET,
+        event = "enrolment.refused",
+        server = %Printable::new(server),
+        token = %Printable::new(token),
+        from = %from,
+        reason = %Printable::new(reason),
+        "enrolment refused"
+    );
+}
+
+/// What was done to an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verb {
+    /// It was made.
+    Created,
+    /// It was taken away.
+    Deleted,
+    /// It was changed.
+    Updated,
+}
+
+/// An administrator changed what the hub holds.
+pub fn object_changed(actor: Actor<'_>, verb: Verb, kind: &'static str, name: &str) {
+    info!(
+        target: TARGET,
+        event = match verb {
+            Verb::Created => "object.created",
+            Verb::Deleted => "object.deleted",
+            Verb::Updated => "object.updated",
+        },
+        issuer = %Printable::new(actor.principal.issuer.as_str()),
+        subject = %Printable::new(actor.principal.subject.as_str()),
+        method = %actor.principal.method,
+        kind,
+        name = %Printable::new(name),
+        from = %actor.from,
+        "object changed"
+    );
+}
+
+/// An agent reported host keys that nobody accepted.
+pub fn host_keys_changed(server: &ServerName, from: IpAddr, fingerprints: &str) {
+    info!(
+        target: TARGET,
+        event = "hostkeys.changed",
+        server = %server,
+        fingerprints = %Printable::new(fingerprints),
+        from = %from,
+        "host keys changed; sessions are blocked until an operator accepts them"
+    );
+}
+
+/// An operator accepted host keys.
+pub fn host_keys_accepted(actor: Actor<'_>, server: &ServerName, fingerprints: &str) {
+    info!(
+        target: TARGET,
+        event = "hostkeys.accepted",
+        issuer = %Printable::new(actor.principal.issuer.as_str()),
+        subject = %Printable::new(actor.principal.subject.as_str()),
+        method = %actor.principal.method,
+        server = %server,
+        fingerprints = %Printable::new(fingerprints),
+        from = %actor.from,
+        "host keys accepted"
+    );
+}

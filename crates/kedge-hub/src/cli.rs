@@ -1,0 +1,258 @@
+//! The command line of `kedge-hub`.
+
+use std::{
+    io::{self, Write as _},
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use clap::{CommandFactory as _, Parser, Subcommand};
+use kedge_api::PersonToken;
+use kedge_service::{
+    Activated, Failure, LogHandle, Notifier, Shutdown, Signal, Signals, logging, reference,
+};
+use tracing::{error, info};
+use zeroize::Zeroizing;
+
+use crate::{
+    clock::Clock,
+    config::{Config, Settings},
+    daemon::{self, Daemon, Listeners, Reloader},
+    defaults,
+    tls::{Certificate, Tls},
+};
+
+/// The hub of kedge: agents dial it, people reach servers through it.
+#[derive(Debug, Parser)]
+#[command(name = "kedge-hub", version, about)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Check a configuration, and the certificate it names, without starting anything
+    CheckConfig(ConfigArgument),
+    /// Print this program's man page
+    #[command(hide = true)]
+    Man,
+    /// Make a static token for a person: the token goes to standard output, once; the line for hub.toml to standard
+    /// error
+    NewToken,
+    /// Print the reference page of the configuration
+    #[command(hide = true)]
+    Reference,
+    /// Run the hub until SIGTERM; SIGHUP reads people, administrators, log level and certificate again
+    Run(ConfigArgument),
+}
+
+#[derive(Debug, clap::Args)]
+struct ConfigArgument {
+    /// The configuration file
+    #[arg(long, value_name = "FILE", default_value = defaults::CONFIG_FILE)]
+    config: PathBuf,
+}
+
+/// Parses the arguments, does what they say, and reports.
+#[must_use]
+pub fn main() -> ExitCode {
+    let done = match Cli::parse().command {
+        Command::CheckConfig(argument) => check_config(&argument.config),
+        Command::Man => man(),
+        Command::NewToken => new_token(),
+        Command::Reference => print(&reference_page()),
+        Command::Run(argument) => run(&argument.config),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.exit(),
+    }
+}
+
+/// The reference page of `hub.toml`, from the types that parse it.
+#[must_use]
+pub fn reference_page() -> String {
+    let introduction = "The hub's configuration, `/etc/kedge/hub.toml` unless `--config` names another file. Every \
+                        key is optional. An unknown key is refused with file, line and the nearest name.";
+    reference::markdown("hub.toml", introduction, &schemars::schema_for!(Config))
+}
+
+fn check_config(path: &Path) -> Result<(), Failure> {
+    let settings = load(path)?;
+    // A self-signed certificate is made at start; checking makes nothing.
+    if let Tls::Files { .. } = &settings.tls {
+        Certificate::load(&settings.tls).map_err(|error| Failure::from_error(&error))?;
+    }
+    print(&format!("{}: ok\n", path.display()))
+}
+
+fn new_token() -> Result<(), Failure> {
+    let random = kedge_api::random::bytes::<32>().map_err(|error| Failure::from_error(&error))?;
+    let token = PersonToken::from_bytes(&Zeroizing::new(random));
+    let mut line = Zeroizing::new(token.reveal().to_owned());
+    line.push('\n');
+    print(&line)?;
+    let hash = format!("token-sha256 = \"{}\"\n", token.hash());
+    io::stderr()
+        .write_all(hash.as_bytes())
+        .map_err(|error| Failure::from_error(&error))
+}
+
+fn man() -> Result<(), Failure> {
+    let mut page = Vec::new();
+    clap_mangen::Man::new(Cli::command())
+        .render(&mut page)
+        .map_err(|error| Failure::from_error(&error))?;
+    print(&String::from_utf8_lossy(&page))
+}
+
+fn print(text: &str) -> Result<(), Failure> {
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_bytes())
+        .and_then(|()| out.flush())
+        .map_err(|error| Failure::new(format!("cannot write to standard output: {error}")))
+}
+
+fn load(path: &Path) -> Result<Settings, Failure> {
+    Config::load(path).map_err(|error| {
+        Failure::from_error(&error).hint(format!(
+            "kedge-hub check-config --config {}",
+            path.display()
+        ))
+    })
+}
+
+fn run(path: &Path) -> Result<(), Failure> {
+    let settings = load(path)?;
+    let log = logging::init(&settings.log).map_err(|error| Failure::from_error(&error))?;
+    // The second of two installations would fail and change nothing: there is one provider in this build.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .thread_name("kedge-hub")
+        .build()
+        .map_err(|error| Failure::new(format!("cannot start the runtime: {error}")))?;
+    let result = runtime.block_on(Box::pin(serve(path, settings, log)));
+    runtime.shutdown_timeout(defaults::CUT);
+    result
+}
+
+async fn serve(path: &Path, settings: Settings, log: LogHandle) -> Result<(), Failure> {
+    let notifier = Notifier::from_environment();
+    let signals =
+        Signals::new().map_err(|error| Failure::new(format!("cannot take signals: {error}")))?;
+    let listeners = listeners(&settings).map_err(|error| Failure::from_error(&error))?;
+    let store = daemon::open_store(&settings).map_err(|error| Failure::from_error(&error))?;
+    let shutdown = Shutdown::new();
+    let daemon = Box::pin(Daemon::build(
+        settings,
+        listeners,
+        store,
+        Clock::system(),
+        shutdown.clone(),
+    ))
+    .await
+    .map_err(|error| Failure::from_error(&error))?;
+    let pin = daemon.pin().unwrap_or_default();
+    info!(https = %daemon.https(), admin = %daemon.admin(), pin, "hub listening");
+    notifier.ready(&format!("listening on {}", daemon.https()));
+    let hands = Hands {
+        path,
+        notifier: &notifier,
+        log,
+        reloader: daemon.reloader(),
+        shutdown: shutdown.clone(),
+    };
+    let watchdog = notifier.feed_watchdog(shutdown.reached(kedge_service::Stage::Report));
+    let report = tokio::select! {
+        (report, ()) = async { tokio::join!(daemon.run(), watchdog) } => report,
+        never = hands.obey(signals) => match never {},
+    };
+    if report.left_tasks > 0 {
+        return Err(Failure::new(format!(
+            "{} tasks did not end in time",
+            report.left_tasks
+        )));
+    }
+    Ok(())
+}
+
+fn listeners(settings: &Settings) -> Result<Listeners, kedge_service::listen::ListenError> {
+    let mut activated = Activated::from_environment()?;
+    let mut https = activated.tcp("https")?;
+    let mut admin = activated.tcp("admin")?;
+    activated.finish()?;
+    if https.is_empty() {
+        https.push(kedge_service::listen::bind(settings.listen)?);
+    }
+    if admin.is_empty() {
+        admin.push(kedge_service::listen::bind(settings.admin_listen)?);
+    }
+    Ok(Listeners { https, admin })
+}
+
+/// What signals move.
+struct Hands<'a> {
+    path: &'a Path,
+    notifier: &'a Notifier,
+    log: LogHandle,
+    reloader: Reloader,
+    shutdown: Shutdown,
+}
+
+impl Hands<'_> {
+    async fn obey(&self, mut signals: Signals) -> std::convert::Infallible {
+        loop {
+            match signals.next().await {
+                Signal::Reload => self.reload(),
+                signal => {
+                    info!(?signal, "stopping");
+                    self.notifier.stopping("draining sessions");
+                    self.shutdown.begin();
+                }
+            }
+        }
+    }
+
+    fn reload(&self) {
+        self.notifier.reloading();
+        match Config::load(self.path) {
+            Ok(settings) => {
+                self.log.set_level(&settings.log.level);
+                self.reloader.reload(&settings);
+            }
+            Err(error) => {
+                let cause = kedge_service::report::chain(&error);
+                error!(
+                    cause,
+                    "the configuration cannot be reloaded; the old one stays"
+                );
+            }
+        }
+        self.notifier.ready("listening");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_holds_together() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_key_of_the_configuration_is_explained() {
+        let page = reference_page();
+        for key in reference::keys(&schemars::schema_for!(Config)) {
+            assert!(
+                !key.description.is_empty(),
+                "{} has no description",
+                key.name
+            );
+        }
+        assert!(page.contains("`token-sha256`"), "{page}");
+    }
+}

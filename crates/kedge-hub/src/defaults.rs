@@ -1,0 +1,187 @@
+//! Every limit, deadline and size of the hub, each with its unit and its reason.
+
+use std::time::Duration;
+
+// --- Connections -----------------------------------------------------------------------------------------------
+
+/// Connections served at once. Each costs up to 20 KiB (TLS, read buffer, task), so the default is 200 MiB at worst.
+pub const CONNECTIONS: u32 = 10_000;
+
+/// Connections beyond [`CONNECTIONS`] that are still told `503` and when to come back; beyond these the socket is
+/// closed without a word, because saying anything costs a TLS handshake.
+pub const OVERFLOW_CONNECTIONS: usize = 64;
+
+/// TLS handshakes and tunnel admissions under way at once. A fleet that reconnects after a restart is served in
+/// waves of this size; 64–256 keeps every wave below its deadline on two cores.
+pub const HANDSHAKES: u32 = 256;
+
+/// Time for a TLS handshake, waiting for its turn included. A peer that is slower is not a peer.
+pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Time to send the head of a request, and time a kept-alive connection may idle between two requests.
+pub const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Bytes of a request's head. A bearer token with many group claims fits twice.
+pub const HEADER_BYTES: usize = 16 * 1024;
+
+/// Header lines of a request; browsers and load balancers send fewer than thirty.
+pub const HEADER_LINES: usize = 64;
+
+/// Bytes of a request's body. The largest honest one is a policy with a few thousand names.
+pub const BODY_BYTES: usize = 256 * 1024;
+
+/// Time to send a request's body.
+pub const BODY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Time for everything else in a request (the store, in the main); an answer later than this helps nobody.
+pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// `Retry-After` of a `503`, seconds; the client adds its own jitter.
+pub const RETRY_AFTER: Duration = Duration::from_secs(2);
+
+/// Time between the `101` and the first byte of the WebSocket: hyper hands the socket over at once.
+pub const UPGRADE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How often certificate files are looked at for a change. ACME clients replace them days before they expire.
+pub const CERTIFICATE_POLL: Duration = Duration::from_secs(10);
+
+/// Bytes of a certificate or key file: a long chain is 20 KiB.
+pub const CERTIFICATE_BYTES: u64 = 1024 * 1024;
+
+/// Years that a self-signed certificate is valid. It is pinned, so expiry would only break what works.
+pub const SELF_SIGNED_YEARS: i32 = 20;
+
+// --- Watches ---------------------------------------------------------------------------------------------------
+
+/// Watch streams at once, over all callers: each holds a task and a bounded queue.
+pub const WATCHES: usize = 512;
+
+/// Time between two bookmarks of a quiet watch; they keep proxies from cutting it and tell the client how far it is.
+pub const WATCH_BOOKMARK: Duration = Duration::from_secs(30);
+
+/// Longest life of a watch; the client asks again from where it was. Rights are checked anew then at the latest.
+pub const WATCH_LIFE: Duration = Duration::from_secs(30 * 60);
+
+/// Events that wait for a slow reader of a watch before the watch stops reading the store.
+pub const WATCH_QUEUE: usize = 16;
+
+/// Time a watch's reader may take none of the waiting events before the watch is ended.
+pub const WATCH_STALL: Duration = Duration::from_secs(60);
+
+// --- Authentication --------------------------------------------------------------------------------------------
+
+/// Failed authentications that one source address may make in a burst…
+pub const FAILURES_BURST: u32 = 60;
+
+/// …and the time after which one more is allowed. Guessing a 256-bit token is hopeless anyway; this keeps the log
+/// and the processor for people who have one.
+pub const FAILURES_REFILL: Duration = Duration::from_secs(1);
+
+/// Enrolments that one source address may try in a burst (a rack behind one NAT)…
+pub const ENROLMENTS_BURST: u32 = 100;
+
+/// …and the time after which one more is allowed.
+pub const ENROLMENTS_REFILL: Duration = Duration::from_millis(200);
+
+/// Source addresses that a rate limit remembers; the fullest buckets are forgotten first.
+pub const RATE_SOURCES: usize = 4096;
+
+/// Assertions whose nonce is remembered until they expire. At one dial and one report per agent and minute this
+/// is room for 20,000 agents; when it is full, agents wait (503) rather than replays pass.
+pub const REPLAY_ENTRIES: usize = 65_536;
+
+/// Longest bearer token that is looked at, bytes.
+pub const TOKEN_BYTES: usize = 8 * 1024;
+
+/// People that a configuration may list: static tokens are for trying out.
+pub const PEOPLE: usize = 1_000;
+
+/// Join tokens made at once without a name before giving up on a free one: 36^10 names make one try enough.
+pub const TOKEN_NAME_TRIES: u32 = 3;
+
+/// Life of a join token when its maker names none.
+pub const JOIN_TOKEN_LIFE: Duration = Duration::from_secs(60 * 60);
+
+/// Longest life of a join token that may be asked for.
+pub const JOIN_TOKEN_LIFE_MAX: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+
+/// Most uses of a join token that may be asked for.
+pub const JOIN_TOKEN_USES_MAX: u32 = 10_000;
+
+// --- Sessions --------------------------------------------------------------------------------------------------
+
+/// Live sessions in the hub. Each holds at most its relay allowance (64 KiB each way), so 1.25 GiB when all stall.
+pub const SESSIONS: u32 = 10_000;
+
+/// Live sessions of one person: Ansible with 100 forks and two connections each, twice.
+pub const SESSIONS_PER_PRINCIPAL: u32 = 400;
+
+/// Streams on one connection of a person: `kedge proxy` opens one, a later multiplexer more.
+pub const STREAMS_PER_CLIENT: u32 = 256;
+
+/// Streams that the hub opens to one agent at once: `MaxStartups` and `MaxSessions` of an sshd end far below.
+pub const STREAMS_PER_AGENT: u32 = 1024;
+
+/// Time for the agent to reach its target and answer OPEN.
+pub const OPEN_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Time between two looks at all live sessions, for policies that end at an hour. Half of the ten seconds promised.
+pub const REEVALUATE_EVERY: Duration = Duration::from_secs(5);
+
+/// Wait after a change before live sessions are looked at, so that an `apply` of many files is one look.
+pub const REEVALUATE_DEBOUNCE: Duration = Duration::from_millis(200);
+
+/// Longest session when neither policy nor configuration says otherwise: none.
+pub const SESSION_SECONDS: Option<u64> = None;
+
+// --- Agents and status -----------------------------------------------------------------------------------------
+
+/// Changes of one server's status that are written at once…
+pub const STATUS_BURST: u32 = 6;
+
+/// …before one per this time is; a flapping agent must not turn the store into a metrics engine.
+pub const STATUS_REFILL: Duration = Duration::from_secs(30);
+
+/// `status.lastSeen` of a connected server is refreshed this often, and at every change.
+pub const LAST_SEEN_EVERY: Duration = Duration::from_secs(10 * 60);
+
+/// Tries of a status write that meets somebody else's write.
+pub const CONFLICT_TRIES: u32 = 16;
+
+/// Wait before a store that failed is asked again by a background task.
+pub const STORE_RETRY: Duration = Duration::from_secs(2);
+
+// --- Shutdown --------------------------------------------------------------------------------------------------
+
+/// Time between "not ready" and closing the listeners, so that a load balancer has looked. Zero outside clusters.
+pub const LAME_DUCK: Duration = Duration::from_secs(0);
+
+/// Agents and clients are asked to reconnect somewhere within this time after GOAWAY, so that they do not arrive at once.
+pub const GOAWAY_SPREAD: Duration = Duration::from_secs(5);
+
+/// Time that live sessions get to end by themselves after SIGTERM.
+pub const DRAIN: Duration = Duration::from_secs(20);
+
+/// Time for the sessions that were cut to say so to their ends and to the audit log.
+pub const CUT: Duration = Duration::from_secs(3);
+
+// --- Names and places ------------------------------------------------------------------------------------------
+
+/// Where the configuration is looked for.
+pub const CONFIG_FILE: &str = "/etc/kedge/hub.toml";
+
+/// Where state is kept unless configured.
+pub const STATE_DIR: &str = "/var/lib/kedge-hub";
+
+/// Where people, servers and agents connect.
+pub const LISTEN: &str = "0.0.0.0:8443";
+
+/// Where operators and probes connect: not reachable from outside.
+pub const ADMIN_LISTEN: &str = "127.0.0.1:9443";
+
+/// Random bytes of a static token, the hub's id and a session id.
+pub const RANDOM_TOKEN_BYTES: usize = 32;
+
+/// Time that a peer may take none of the bytes waiting for it. Tunnels notice sooner by their PINGs; this is for the
+/// reader of an answer who stops reading.
+pub const WRITE_STALL: Duration = Duration::from_secs(60);

@@ -1,0 +1,432 @@
+//! How an agent becomes a server, once and entirely.
+//!
+//! ```text
+//!  token good? proof good? name free? ─▶ 1 use reserved (used += 1, by version) ─▶ server made ─▶ use named (usedBy)
+//!                                           │ lost the race: look again              │ taken: use given back
+//! ```
+//!
+//! * The reservation is a write that names the version it changes, so of two agents that race for the last use one
+//!   gets it, on one hub or on several.
+//! * Nothing is half-done: a server exists only after its use was reserved; a use without a server is given back at
+//!   once, or, when the hub died between the two, at its next start ([`reconcile`]). The server carries the token's
+//!   name ([`JOINED_WITH`]), which is how that start tells the two apart.
+//! * An agent whose answer was lost asks again with the same key and gets the same answer.
+
+use std::net::IpAddr;
+
+use kedge_api::{
+    JoinToken, LabelKey, LabelSelector, Resource as _, Server, ServerName, Status, StatusReason,
+    Time, TokenHash, assertion,
+    meta::Changed,
+    resources::{ServerSpec, ServerStatus},
+    rest::{Enrolled, Enrollment, HubIdentity},
+};
+use kedge_store::StoreError;
+
+use crate::{
+    app::App,
+    audit, defaults,
+    http::{Failure, Joiner, refused, spend},
+    metrics::{Caller, Outcome},
+    presence,
+};
+
+/// The annotation that says with which join token a server came.
+pub const JOINED_WITH: &str = "kedge.dev/join-token";
+
+/// Why an agent may not join.
+#[derive(Debug)]
+enum Refused {
+    /// It did not prove that it may: the answer says nothing more.
+    Unproved(String),
+    /// It may be told why.
+    Told(Status),
+    /// The hub failed.
+    Failed(Failure),
+}
+
+impl From<StoreError> for Refused {
+    fn from(error: StoreError) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+/// Enrols an agent. Run it as a task of its own: a caller that hangs up must not stop it half-way.
+///
+/// # Errors
+/// The answer to the agent.
+///
+/// # Cancel safety
+/// When dropped between two writes, a use may be left reserved until the hub's next start.
+pub async fn enrol(app: App, joiner: Joiner, request: Enrollment) -> Result<Enrolled, Failure> {
+    let token = joiner.secret.name().as_str().to_owned();
+    let from = joiner.from;
+    let server = request.name.clone();
+    match attempt(&app, &joiner, &request).await {
+        Ok(stored) => {
+            app.metrics.enrolment(Outcome::Accepted);
+            audit::enrolled(&server, &token, from);
+            app.presence.mark(server);
+            let hub = HubIdentity {
+                id: app.id.clone(),
+                name: app.settings.name.clone(),
+            };
+            Ok(Enrolled {
+                server: stored,
+                hub,
+            })
+        }
+        Err(why) => Err(refuse(&app, why, &server, &token, from)),
+    }
+}
+
+/// Gives back uses that were reserved by a hub that died before it made the server, and names those whose server was
+/// made. Called before the hub listens, when no enrolment is under way.
+///
+/// # Errors
+/// When the store fails.
+///
+/// # Cancel safety
+/// When dropped, some tokens are done and some are not.
+pub async fn reconcile(app: &App) -> Result<(), StoreError> {
+    let everything = LabelSelector::default();
+    let servers = app.store.list::<Server>(&everything).await?;
+    for token in app.store.list::<JoinToken>(&everything).await?.items {
+        let name = token.metadata.name.as_str();
+        let made: Vec<_> = servers
+            .items
+            .iter()
+            .filter(|server| joined_with(server, name))
+            .map(Server::name)
+            .collect();
+        app.store
+            .modify_status::<JoinToken>(name, |token| reconciled(token, &made))
+            .await?;
+    }
+    Ok(())
+}
+
+fn reconciled(token: &mut JoinToken, made: &[ServerName]) -> Changed {
+    let before = token.status.clone();
+    for name in made {
+        if !token.status.used_by.contains(name) {
+            token.status.used_by.push(name.clone());
+        }
+    }
+    token.status.used = u32::try_from(token.status.used_by.len()).unwrap_or(u32::MAX);
+    if token.status == before {
+        Changed::No
+    } else {
+        Changed::Yes
+    }
+}
+
+async fn attempt(app: &App, joiner: &Joiner, request: &Enrollment) -> Result<Server, Refused> {
+    let now = app.clock.now();
+    let token = known_token(app, joiner).await?;
+    let verified = assertion::verify_enrolment(
+        &request.proof,
+        &request.public_key,
+        &app.id,
+        &request.name,
+        &joiner.secret.hash(),
+        now,
+    )
+    .map_err(|error| {
+        // The token was good, so a wrong clock or a mixed-up key may be said.
+        let words = kedge_service::report::chain(&error);
+        Refused::Told(Status::new(
+            StatusReason::Unauthorized,
+            format!("the proof is not accepted: {words}"),
+        ))
+    })?;
+    spend(app, &verified, now).map_err(|error| {
+        Refused::Told(Status::new(
+            StatusReason::Unauthorized,
+            format!("the proof is not accepted: {error}"),
+        ))
+    })?;
+    if let Some(only) = token
+        .spec
+        .server_name
+        .as_ref()
+        .filter(|only| **only != request.name)
+    {
+        let words = format!("the join token is for the server `{only}` only");
+        return Err(Refused::Told(Status::forbidden(words)));
+    }
+    // An agent that joined already and asks again is answered again; it uses nothing.
+    let existing = app.store.find::<Server>(&request.name).await?;
+    if let Some(server) = existing
+        .as_ref()
+        .filter(|server| server.spec.agent_key == Some(request.public_key))
+    {
+        return Ok(server.clone());
+    }
+    if existing
+        .as_ref()
+        .is_some_and(|server| server.spec.agent_key.is_some())
+    {
+        return Err(taken(&request.name));
+    }
+    reserve(app, &token, now).await?;
+    match make(app, &token, request, existing, now).await {
+        Ok(server) => {
+            settle_use(app, &token, &request.name, now).await;
+            Ok(server)
+        }
+        Err(why) => {
+            give_back(app, &token).await;
+            Err(why)
+        }
+    }
+}
+
+async fn known_token(app: &App, joiner: &Joiner) -> Result<JoinToken, Refused> {
+    let name = joiner.secret.name();
+    let stored = app.store.find::<JoinToken>(name.as_str()).await?;
+    // A name that is not there is compared like one that is, so that the time does not tell them apart.
+    let hash = stored
+        .as_ref()
+        .and_then(|token| token.status.hash)
+        .unwrap_or_else(nobodys_hash);
+    let good = joiner.secret.verify(&hash);
+    match stored {
+        Some(token) if good && token.status.hash.is_some() => Ok(token),
+        Some(_) => Err(Refused::Unproved(
+            "the secret is not that of the join token".to_owned(),
+        )),
+        None => Err(Refused::Unproved("there is no such join token".to_owned())),
+    }
+}
+
+/// Takes one use, or finds that there is none left.
+async fn reserve(app: &App, token: &JoinToken, now: Time) -> Result<(), Refused> {
+    let mut spent = None;
+    let result = app
+        .store
+        .modify_status::<JoinToken>(&token.metadata.name, |newest| {
+            spent = None;
+            if newest.metadata.uid != token.metadata.uid {
+                spent = Some("the join token was revoked");
+            } else if newest.status.used >= newest.spec.uses {
+                spent = Some("the join token was used already");
+            } else if newest.is_spent(now) {
+                spent = Some("the join token has expired");
+            }
+            if spent.is_some() {
+                return Changed::No;
+            }
+            newest.status.used += 1;
+            newest.status.last_used_at = Some(now);
+            Changed::Yes
+        })
+        .await;
+    match (result, spent) {
+        (_, Some(why)) => {
+            let words = format!("{why}; ask for another one (`kedge token create`)");
+            Err(Refused::Told(Status::new(
+                StatusReason::Unauthorized,
+                words,
+            )))
+        }
+        (Ok(_), None) => Ok(()),
+        (Err(StoreError::NotFound { .. }), None) => Err(Refused::Unproved(
+            "the join token was revoked a moment ago".to_owned(),
+        )),
+        (Err(error), None) => Err(error.into()),
+    }
+}
+
+async fn make(
+    app: &App,
+    token: &JoinToken,
+    request: &Enrollment,
+    existing: Option<Server>,
+    now: Time,
+) -> Result<Server, Refused> {
+    let stored = match existing {
+        // An operator described the server before its agent came: what they wrote stays.
+        Some(mut server) => {
+            server.spec.agent_key = Some(request.public_key);
+            if server.spec.host_keys.is_empty() {
+                server.spec.host_keys = request.host_keys.clone();
+            }
+            mark_joined(&mut server, token);
+            app.store.update(&server).await
+        }
+        None => {
+            let spec = ServerSpec {
+                agent_key: Some(request.public_key),
+                host_keys: request.host_keys.clone(),
+                ssh_user: None,
+            };
+            let mut server = Server::new(request.name.clone().into(), spec);
+            server.metadata.labels = request.labels.clone();
+            mark_joined(&mut server, token);
+            server.validate().map_err(|errors| {
+                Refused::Told(Status::invalid::<Server>(request.name.as_str(), &errors))
+            })?;
+            server.status = reported(request);
+            if let Some(status) = presence::settle(&server, None, now) {
+                server.status = status;
+            }
+            app.store.create(&server).await
+        }
+    };
+    match stored {
+        Ok(server) => Ok(server),
+        // Somebody took the name between the look and the write.
+        Err(StoreError::AlreadyExists { .. } | StoreError::Conflict { .. }) => {
+            Err(taken(&request.name))
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn mark_joined(server: &mut Server, token: &JoinToken) {
+    // The token's labels win: they are what an operator decided.
+    let forced = token
+        .spec
+        .labels
+        .iter()
+        .map(|(key, value)| (key.clone(), value.clone()));
+    server.metadata.labels.extend(forced);
+    if let Ok(key) = JOINED_WITH.parse::<LabelKey>() {
+        server
+            .metadata
+            .annotations
+            .insert(key, token.metadata.name.as_str().to_owned());
+    }
+}
+
+fn joined_with(server: &Server, token: &str) -> bool {
+    server
+        .metadata
+        .annotations
+        .get(JOINED_WITH)
+        .is_some_and(|name| name == token)
+}
+
+fn reported(request: &Enrollment) -> ServerStatus {
+    ServerStatus {
+        agent_version: Some(request.version.clone()),
+        os: request.os.clone(),
+        arch: request.arch.clone(),
+        ..ServerStatus::default()
+    }
+}
+
+/// Names who used it. Nothing rests on it now; the next start would do it too.
+async fn settle_use(app: &App, token: &JoinToken, server: &ServerName, now: Time) {
+    let result = app
+        .store
+        .modify_status::<JoinToken>(&token.metadata.name, |newest| {
+            newest.status.last_used_at = Some(now);
+            if newest.status.used_by.contains(server) {
+                return Changed::No;
+            }
+            newest.status.used_by.push(server.clone());
+            Changed::Yes
+        })
+        .await;
+    if let Err(error) = result {
+        tracing::warn!(token = %token.metadata.name, cause = %error, "who used a join token cannot be written");
+    }
+}
+
+async fn give_back(app: &App, token: &JoinToken) {
+    let result = app
+        .store
+        .modify_status::<JoinToken>(&token.metadata.name, |newest| {
+            if newest.metadata.uid != token.metadata.uid || newest.status.used == 0 {
+                return Changed::No;
+            }
+            newest.status.used -= 1;
+            Changed::Yes
+        })
+        .await;
+    if let Err(error) = result {
+        tracing::warn!(
+            token = %token.metadata.name,
+            cause = %error,
+            "a use of a join token cannot be given back now; it will be when the hub starts again"
+        );
+    }
+}
+
+fn taken(name: &ServerName) -> Refused {
+    let mut status = Status::already_exists::<Server>(name.as_str());
+    status.message = format!(
+        "server `{name}` is enrolled with another key; choose another name, or have an administrator delete it first"
+    );
+    Refused::Told(status)
+}
+
+fn refuse(app: &App, why: Refused, server: &ServerName, token: &str, from: IpAddr) -> Failure {
+    app.metrics.enrolment(Outcome::Refused);
+    match why {
+        Refused::Unproved(reason) => {
+            audit::enrolment_refused(server.as_str(), token, from, &reason);
+            refused(app, Caller::Agent, from, "enrollments", &reason)
+        }
+        Refused::Told(status) => {
+            audit::enrolment_refused(server.as_str(), token, from, &status.message);
+            status.into()
+        }
+        Refused::Failed(failure) => {
+            audit::enrolment_refused(server.as_str(), token, from, failure.message());
+            failure
+        }
+    }
+}
+
+/// The hash of a token that nobody has.
+fn nobodys_hash() -> TokenHash {
+    TokenHash::of("")
+}
+
+/// The longest life of a join token that may be asked for, seen from `now`.
+#[must_use]
+pub fn latest_end(now: Time) -> Time {
+    now.saturating_add(defaults::JOIN_TOKEN_LIFE_MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kedge_api::resources::JoinTokenSpec;
+
+    fn token(used: u32, used_by: &[&str]) -> JoinToken {
+        let mut token = JoinToken::new("abcdefghij".parse().unwrap(), JoinTokenSpec::default());
+        token.status.used = used;
+        token.status.used_by = used_by.iter().map(|name| name.parse().unwrap()).collect();
+        token
+    }
+
+    #[test]
+    fn a_use_without_a_server_is_given_back_and_a_server_without_its_use_is_counted() {
+        let names = |names: &[&str]| {
+            names
+                .iter()
+                .map(|name| name.parse().unwrap())
+                .collect::<Vec<ServerName>>()
+        };
+        for (used, used_by, made, wanted) in [
+            (1, &[][..], &[][..], 0),
+            (1, &[], &["web01"], 1),
+            (1, &["web01"], &["web01"], 1),
+            (1, &["deleted-since"], &[], 1),
+            (3, &["a"], &["a", "b"], 2),
+        ] {
+            let mut token = token(used, used_by);
+            reconciled(&mut token, &names(made));
+            assert_eq!(token.status.used, wanted, "{used} {used_by:?} {made:?}");
+            assert_eq!(
+                reconciled(&mut token, &names(made)),
+                Changed::No,
+                "once is enough"
+            );
+        }
+    }
+}

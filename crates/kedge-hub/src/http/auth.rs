@@ -1,0 +1,280 @@
+//! The door: who calls, before anything is done for them.
+//!
+//! A token is read from `Authorization: Bearer` alone: never from the URL, where logs and histories keep it. Whoever
+//! fails is told that they failed and nothing else; the audit log has the reason. A source that fails too often is
+//! answered 429 before its token is looked at.
+
+use std::{
+    net::IpAddr,
+    time::{Duration, Instant},
+};
+
+use axum::extract::FromRequestParts;
+use http::{HeaderMap, header, request::Parts};
+use kedge_api::{AgentPublicKey, JoinTokenSecret, Server, ServerName, assertion};
+
+use super::{
+    reply::Failure,
+    source::{self, Peer},
+};
+use crate::{
+    app::App,
+    audit, defaults,
+    metrics::{Caller, Outcome, Stage},
+    people::{Authenticated, Role},
+    replay::ReplayError,
+};
+
+/// A person who has proved who they are.
+#[derive(Clone, Debug)]
+pub struct Person {
+    /// Who.
+    pub who: Authenticated,
+    /// From where.
+    pub from: IpAddr,
+}
+
+impl Person {
+    /// Who did it, for the audit log.
+    pub fn actor(&self) -> audit::Actor<'_> {
+        audit::Actor {
+            principal: &self.who.principal,
+            from: self.from,
+        }
+    }
+
+    /// Lets administrators pass.
+    ///
+    /// # Errors
+    /// 403 for everybody else.
+    pub fn require_admin(&self) -> Result<(), Failure> {
+        match self.who.role {
+            Role::Admin => Ok(()),
+            Role::Person => Err(kedge_api::Status::forbidden(
+                "only administrators of this hub may do that",
+            )
+            .into()),
+        }
+    }
+}
+
+/// An agent that has proved which server it is.
+#[derive(Clone, Debug)]
+pub struct Agent {
+    /// The server as stored.
+    pub server: Server,
+    /// The key that proved it.
+    pub key: AgentPublicKey,
+    /// From where.
+    pub from: IpAddr,
+}
+
+/// Somebody with a join token that is yet to be looked at.
+#[derive(Debug)]
+pub struct Joiner {
+    /// What they showed.
+    pub secret: JoinTokenSecret,
+    /// From where.
+    pub from: IpAddr,
+}
+
+/// Anybody, known by address alone.
+#[derive(Clone, Copy, Debug)]
+pub struct Anybody {
+    /// From where.
+    pub from: IpAddr,
+}
+
+impl FromRequestParts<App> for Anybody {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Failure> {
+        let peer = parts
+            .extensions
+            .get::<Peer>()
+            .copied()
+            .ok_or_else(|| Failure::internal("a request without its peer's address"))?;
+        Ok(Self {
+            from: source::address(peer, &parts.headers, &app.settings.trusted_proxies),
+        })
+    }
+}
+
+impl FromRequestParts<App> for Person {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Failure> {
+        let begun = Instant::now();
+        let Anybody { from } = Anybody::from_request_parts(parts, app).await?;
+        admit_source(app, from)?;
+        let refuse = |reason: &str| refused(app, Caller::Person, from, parts.uri.path(), reason);
+        let token = bearer(&parts.headers).map_err(refuse)?;
+        let who = app
+            .people
+            .authenticate(token)
+            .map_err(|error| refuse(&error.to_string()))?;
+        app.metrics.authenticated(Caller::Person, Outcome::Accepted);
+        app.metrics.stage(Stage::Authenticate, begun.elapsed());
+        Ok(Self { who, from })
+    }
+}
+
+impl FromRequestParts<App> for Agent {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Failure> {
+        let begun = Instant::now();
+        let Anybody { from } = Anybody::from_request_parts(parts, app).await?;
+        admit_source(app, from)?;
+        let refuse = |reason: &str| refused(app, Caller::Agent, from, parts.uri.path(), reason);
+        let token = bearer(&parts.headers).map_err(refuse)?;
+        let claimed =
+            assertion::claimed_server(token).map_err(|error| refuse(&error.to_string()))?;
+        let stored = app.store.find::<Server>(&claimed).await?;
+        let key = stored.as_ref().and_then(|server| server.spec.agent_key);
+        // A name that is not there is verified like one that is, so that the time does not tell them apart.
+        let now = app.clock.now();
+        let verified = assertion::verify(token, &key.unwrap_or_else(nobodys_key), &app.id, now);
+        let (Some(server), Some(key)) = (stored, key) else {
+            return Err(refuse(&format!("server `{claimed}` is not enrolled")));
+        };
+        let verified = verified.map_err(|error| refuse(&kedge_service::report::chain(&error)))?;
+        spend(app, &verified, now).map_err(|error| match error {
+            ReplayError::Full => {
+                Failure::unavailable("too many agents at once", defaults::RETRY_AFTER)
+            }
+            ReplayError::Replayed => refuse(&error.to_string()),
+        })?;
+        app.metrics.authenticated(Caller::Agent, Outcome::Accepted);
+        app.metrics.stage(Stage::Authenticate, begun.elapsed());
+        Ok(Self { server, key, from })
+    }
+}
+
+impl FromRequestParts<App> for Joiner {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Failure> {
+        let Anybody { from } = Anybody::from_request_parts(parts, app).await?;
+        admit_source(app, from)?;
+        app.enrolments
+            .take(from, Instant::now())
+            .map_err(|wait| Failure::too_many("too many agents enrol from your address", wait))?;
+        let secret = bearer(&parts.headers)
+            .and_then(|token| token.parse().map_err(|_| "not a join token"))
+            .map_err(|reason| refused(app, Caller::Agent, from, parts.uri.path(), reason))?;
+        Ok(Self { secret, from })
+    }
+}
+
+/// Remembers an assertion so that it is good once.
+///
+/// # Errors
+/// [`ReplayError`].
+pub fn spend(
+    app: &App,
+    verified: &assertion::Verified,
+    now: kedge_api::Time,
+) -> Result<(), ReplayError> {
+    app.replay.spend(
+        verified.server.as_str(),
+        verified.nonce.as_str(),
+        verified.expires.timestamp(),
+        now.timestamp(),
+    )
+}
+
+/// Says no, counts it against the source, and tells the audit log why.
+pub fn refused(app: &App, caller: Caller, from: IpAddr, path: &str, reason: &str) -> Failure {
+    app.metrics.authenticated(caller, Outcome::Refused);
+    audit::authentication_refused(caller.label(), from, path, reason);
+    // Whether that was the last try shows at the next one.
+    let _ = app.failures.take(from, Instant::now());
+    Failure::unauthorized()
+}
+
+/// Turns away a source that failed too often.
+fn admit_source(app: &App, from: IpAddr) -> Result<(), Failure> {
+    app.failures
+        .check(from, Instant::now())
+        .map_err(|wait: Duration| {
+            Failure::too_many("too many failed authentications from your address", wait)
+        })
+}
+
+/// The one bearer token of a request.
+fn bearer(headers: &HeaderMap) -> Result<&str, &'static str> {
+    let mut values = headers.get_all(header::AUTHORIZATION).iter();
+    let (Some(value), None) = (values.next(), values.next()) else {
+        return Err("not exactly one Authorization header");
+    };
+    let value = value
+        .to_str()
+        .map_err(|_| "an Authorization header that is no text")?;
+    if value.len() > defaults::TOKEN_BYTES {
+        return Err("a token longer than any");
+    }
+    let (scheme, token) = value
+        .split_once(' ')
+        .ok_or("an Authorization header without a token")?;
+    if !scheme.eq_ignore_ascii_case("bearer") {
+        return Err("an Authorization header of another scheme");
+    }
+    Ok(token.trim())
+}
+
+/// A key whose private half nobody has: the neutral point of the curve verifies nothing that was not made for it, and
+/// its answer is not looked at.
+#[expect(
+    clippy::expect_used,
+    reason = "a constant of this crate, parsed by a test"
+)]
+fn nobodys_key() -> AgentPublicKey {
+    "AQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="
+        .parse()
+        .expect("32 bytes in base64")
+}
+
+/// The name in a path, or the answer that it is none.
+///
+/// # Errors
+/// 400 with the reason.
+pub(super) fn server_name(text: &str) -> Result<ServerName, Failure> {
+    text.parse().map_err(|error: kedge_api::NameError| {
+        kedge_api::Status::bad_request(error.to_string()).into()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(lines: &[&str]) -> Result<String, &'static str> {
+        let mut headers = HeaderMap::new();
+        for line in lines {
+            headers.append(header::AUTHORIZATION, line.parse().unwrap());
+        }
+        bearer(&headers).map(str::to_owned)
+    }
+
+    #[test]
+    fn exactly_one_bearer_token_is_read() {
+        assert_eq!(read(&["Bearer kpt_x"]).unwrap(), "kpt_x");
+        assert_eq!(read(&["bearer  kpt_x "]).unwrap(), "kpt_x");
+        for bad in [
+            &[][..],
+            &["Bearer a", "Bearer b"],
+            &["Basic a"],
+            &["kpt_x"],
+            &[""],
+        ] {
+            read(bad).unwrap_err();
+        }
+        read(&[&format!("Bearer {}", "x".repeat(defaults::TOKEN_BYTES))]).unwrap_err();
+    }
+
+    #[test]
+    fn the_key_of_nobody_parses() {
+        let _ = nobodys_key();
+    }
+}

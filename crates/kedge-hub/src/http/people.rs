@@ -1,0 +1,48 @@
+//! What people ask about themselves and about the hub.
+
+use axum::{extract::State, response::Response};
+use http::StatusCode;
+use kedge_api::rest::{SessionList, WhoAmI};
+
+use super::{
+    auth::Person,
+    reply::{self, Failure},
+};
+use crate::{app::App, people::Role};
+
+/// `GET /.well-known/kedge`
+pub(super) async fn discovery(State(app): State<App>) -> Response {
+    reply::json(StatusCode::OK, &app.discovery())
+}
+
+/// `GET …/whoami`
+pub(super) async fn whoami(State(app): State<App>, person: Person) -> Response {
+    let principal = &person.who.principal;
+    let (login, login_error) = match app.people.mapping().from_claims(principal) {
+        Ok(login) => (Some(login), None),
+        Err(error) => (None, Some(kedge_service::report::chain(&error))),
+    };
+    let permissions = match person.who.role {
+        Role::Admin => vec!["admin".to_owned()],
+        Role::Person => Vec::new(),
+    };
+    let answer = WhoAmI {
+        issuer: principal.issuer.clone(),
+        subject: principal.subject.clone(),
+        groups: principal.groups.clone(),
+        claims: principal.claims.clone(),
+        method: principal.method.clone(),
+        login,
+        login_error,
+        permissions,
+        expires_at: None,
+    };
+    reply::json(StatusCode::OK, &answer)
+}
+
+/// `GET …/sessions`
+pub(super) async fn sessions(State(app): State<App>, person: Person) -> Result<Response, Failure> {
+    person.require_admin()?;
+    let items = app.sessions.list();
+    Ok(reply::json(StatusCode::OK, &SessionList { items }))
+}

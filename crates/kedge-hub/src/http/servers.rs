@@ -1,0 +1,254 @@
+//! What is asked about one server besides the object itself.
+
+use axum::{
+    body::Body,
+    extract::{Path, Query, State, rejection::PathRejection},
+    response::Response,
+};
+use http::{HeaderMap, StatusCode};
+use kedge_api::{
+    HostKey, HostKeys, Login, NameError, Permission, Server, Status, StatusReason, decode,
+    meta::Changed,
+    policy,
+    rest::{AgentReport, HostKeyAcceptance, ServerAccess},
+};
+use kedge_tunnel::RefuseCode;
+use serde::Deserialize;
+
+use super::{
+    auth::{self, Agent, Person},
+    body, objects,
+    reply::{self, Failure},
+};
+use crate::{
+    app::App,
+    audit, host_keys,
+    people::Role,
+    session::{Ask, Refusal, authorize},
+};
+
+/// `?login=L`
+#[derive(Debug, Deserialize)]
+pub(super) struct AccessQuery {
+    login: Option<String>,
+}
+
+/// `GET …/servers/NAME/access`: as whom, and with which host keys.
+pub(super) async fn access(
+    State(app): State<App>,
+    person: Person,
+    path: Result<Path<String>, PathRejection>,
+    query: Query<AccessQuery>,
+) -> Result<Response, Failure> {
+    let name = auth::server_name(&objects::name(path)?)?;
+    let bad = |error: NameError| Failure::from(Status::bad_request(error.to_string()));
+    let login = query
+        .0
+        .login
+        .as_deref()
+        .map(str::parse::<Login>)
+        .transpose()
+        .map_err(bad)?;
+    let ask = Ask {
+        server: name,
+        login,
+        permission: Permission::Ssh,
+    };
+    match authorize::authorize(&app, &person.who, &ask, person.from).await {
+        Ok(grant) => {
+            let answer = ServerAccess {
+                server: ask.server,
+                login: grant.login,
+                host_keys: grant.server.spec.host_keys.clone(),
+                phase: grant.server.status.phase.clone(),
+            };
+            Ok(reply::json(StatusCode::OK, &answer))
+        }
+        Err(refusal) => Err(no_access(&app, &person, &ask, refusal).await?),
+    }
+}
+
+/// The answer to somebody who may not reach a server: whoever may not see it learns nothing.
+async fn no_access(
+    app: &App,
+    person: &Person,
+    ask: &Ask,
+    refusal: Refusal,
+) -> Result<Failure, Failure> {
+    let name = ask.server.as_str();
+    let asked = audit::Asked {
+        id: None,
+        server: name,
+        login: ask.login.as_ref().map(Login::as_str).unwrap_or_default(),
+        permission: ask.permission.as_str(),
+    };
+    audit::session_refused(
+        person.actor(),
+        asked,
+        authorize::word(refusal.code),
+        refusal.reason(),
+    );
+    let about =
+        |reason| Failure::from(Status::new(reason, refusal.public.clone()).about::<Server>(name));
+    if person.who.role == Role::Person && !may_see(app, person, name).await? {
+        return Ok(Status::not_found_or_hidden::<Server>(name).into());
+    }
+    Ok(match refusal.code {
+        RefuseCode::BadRequest => about(StatusReason::BadRequest),
+        RefuseCode::HostKeyChanged => about(StatusReason::Conflict),
+        RefuseCode::Internal => Failure::internal(refusal.reason()),
+        RefuseCode::NotFound => about(StatusReason::NotFound),
+        _ => about(StatusReason::Forbidden),
+    })
+}
+
+async fn may_see(app: &App, person: &Person, name: &str) -> Result<bool, Failure> {
+    let Some(server) = app.store.find::<Server>(name).await? else {
+        return Ok(false);
+    };
+    let policies = app.policies.current(&*app.store).await?;
+    let policies = policies.iter().map(crate::policies::Entry::policy);
+    Ok(policy::may_see(
+        policies,
+        &person.who.principal,
+        &server,
+        app.clock.now(),
+    ))
+}
+
+/// `POST …/servers/NAME/agentreport`: what an agent says of its server.
+pub(super) async fn report(
+    State(app): State<App>,
+    agent: Agent,
+    path: Result<Path<String>, PathRejection>,
+    headers: HeaderMap,
+    raw: Body,
+) -> Result<Response, Failure> {
+    let name = auth::server_name(&objects::name(path)?)?;
+    if name != agent.server.name() {
+        return Err(Status::forbidden(format!(
+            "you are the server `{}` and no other",
+            agent.server.name()
+        ))
+        .into());
+    }
+    let report: AgentReport = decode::body(&body::read(&headers, raw).await?)?;
+    let verdict = host_keys::judge(&agent.server.spec.host_keys, &report.host_keys);
+    if verdict == host_keys::Report::First {
+        app.store
+            .modify::<Server>(&name, |server| {
+                // Only the first: whoever pinned meanwhile decides.
+                if !server.spec.host_keys.is_empty() || server.spec.agent_key != Some(agent.key) {
+                    return Changed::No;
+                }
+                server.spec.host_keys = report.host_keys.clone();
+                Changed::Yes
+            })
+            .await?;
+    }
+    let mut news = false;
+    let stored = app
+        .store
+        .modify_status::<Server>(&name, |server| {
+            let before = server.status.clone();
+            let observed = match host_keys::judge(&server.spec.host_keys, &report.host_keys) {
+                host_keys::Report::Changed => Some(report.host_keys.clone()),
+                host_keys::Report::Empty => before.observed_host_keys.clone(),
+                host_keys::Report::First | host_keys::Report::Verified => None,
+            };
+            news = observed.is_some() && observed != before.observed_host_keys;
+            server.status.observed_host_keys = observed;
+            server.status.agent_version = Some(report.version.clone());
+            server.status.os.clone_from(&report.os);
+            server.status.arch.clone_from(&report.arch);
+            let live = app.tunnels.link(&name).map(|tunnel| tunnel.live);
+            if let Some(status) = crate::presence::settle(server, live.as_ref(), app.clock.now()) {
+                server.status = status;
+            }
+            if server.status == before {
+                Changed::No
+            } else {
+                Changed::Yes
+            }
+        })
+        .await?;
+    if news {
+        audit::host_keys_changed(&name, agent.from, &fingerprints(&report.host_keys));
+    }
+    if stored.status.observed_host_keys.is_some() {
+        let message = format!(
+            "the host keys of `{name}` are not the pinned ones; sessions are blocked until an administrator accepts \
+             them"
+        );
+        return Err(Status::new(StatusReason::Conflict, message)
+            .about::<Server>(name.as_str())
+            .into());
+    }
+    Ok(reply::json(StatusCode::OK, &stored))
+}
+
+/// `POST …/servers/NAME/hostkeys`: an administrator accepts what the agent reports.
+pub(super) async fn accept_host_keys(
+    State(app): State<App>,
+    person: Person,
+    path: Result<Path<String>, PathRejection>,
+    headers: HeaderMap,
+    raw: Body,
+) -> Result<Response, Failure> {
+    person.require_admin()?;
+    let name = auth::server_name(&objects::name(path)?)?;
+    let wanted: HostKeyAcceptance = decode::body(&body::read(&headers, raw).await?)?;
+    let mut refused = None;
+    let stored = app
+        .store
+        .modify::<Server>(&name, |server| {
+            refused = None;
+            let Some(observed) = server.status.observed_host_keys.clone() else {
+                let words =
+                    format!("server `{name}` reports no host keys other than the pinned ones");
+                refused =
+                    Some(Status::new(StatusReason::Conflict, words).about::<Server>(name.as_str()));
+                return Changed::No;
+            };
+            match host_keys::accept(&observed, &wanted.accept) {
+                Ok(keys) => {
+                    server.spec.host_keys = keys;
+                    Changed::Yes
+                }
+                Err(error) => {
+                    let field = kedge_api::FieldError::new("accept", error.to_string());
+                    refused = Some(Status::invalid::<Server>(name.as_str(), &[field]));
+                    Changed::No
+                }
+            }
+        })
+        .await?;
+    if let Some(status) = refused {
+        return Err(status.into());
+    }
+    audit::host_keys_accepted(person.actor(), &name, &fingerprints(&stored.spec.host_keys));
+    // The status follows by itself when the watcher sees the change; here it is done at once, so that the answer and
+    // the next session see it.
+    let stored = app
+        .store
+        .modify_status::<Server>(&name, |server| {
+            let live = app.tunnels.link(&name).map(|tunnel| tunnel.live);
+            match crate::presence::settle(server, live.as_ref(), app.clock.now()) {
+                Some(status) => {
+                    server.status = status;
+                    Changed::Yes
+                }
+                None => Changed::No,
+            }
+        })
+        .await?;
+    Ok(reply::json(StatusCode::OK, &stored))
+}
+
+fn fingerprints(keys: &HostKeys) -> String {
+    let list: Vec<_> = keys
+        .iter()
+        .map(|key: &HostKey| key.fingerprint().to_string())
+        .collect();
+    list.join(" ")
+}

@@ -1,0 +1,152 @@
+//! The two WebSockets: agents' tunnels and people's connections.
+//!
+//! The token is checked before the 101: whoever has none never gets a byte of the tunnel protocol, and the caller
+//! reads a plain HTTP error.
+
+use std::sync::Arc;
+
+use axum::{
+    body::Body,
+    extract::{Request, State},
+    response::{IntoResponse as _, Response},
+};
+use kedge_api::{Status, StatusReason};
+use kedge_service::Stage;
+use kedge_tunnel::{CloseReason, Link, LinkConfig, LinkEnd, PendingUpgrade, Side, UpgradeError};
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::{
+    auth::{Agent, Person},
+    reply::Failure,
+};
+use crate::{
+    app::App, defaults, metrics::Stage as Step, people::Authenticated, serve::Held, session, tunnel,
+};
+
+/// `GET /kedge/v1/agent`
+pub(super) async fn agent(State(app): State<App>, agent: Agent, request: Request) -> Response {
+    match begin(&app, request) {
+        Ok(begun) => {
+            let Begun {
+                response,
+                pending,
+                admission,
+                held,
+            } = begun;
+            let task = app.clone();
+            app.shutdown.tasks().spawn("tunnel", async move {
+                tunnel::serve(task, agent, pending, admission).await;
+                drop(held);
+            });
+            response
+        }
+        Err(failure) => failure.into_response(),
+    }
+}
+
+/// `GET /kedge/v1/connect`
+pub(super) async fn connect(State(app): State<App>, person: Person, request: Request) -> Response {
+    match begin(&app, request) {
+        Ok(begun) => {
+            let Begun {
+                response,
+                pending,
+                admission,
+                held,
+            } = begun;
+            let task = app.clone();
+            app.shutdown.tasks().spawn("client", async move {
+                client(task, person, pending, admission).await;
+                drop(held);
+            });
+            response
+        }
+        Err(failure) => failure.into_response(),
+    }
+}
+
+struct Begun {
+    response: Response,
+    pending: PendingUpgrade,
+    admission: OwnedSemaphorePermit,
+    held: Option<Held>,
+}
+
+fn begin(app: &App, mut request: Request) -> Result<Begun, Failure> {
+    if app.shutdown.stage() >= Stage::StopAccepting {
+        return Err(Failure::unavailable(
+            "the hub is going away",
+            defaults::RETRY_AFTER,
+        ));
+    }
+    let admission = Arc::clone(&app.admissions)
+        .try_acquire_owned()
+        .map_err(|_| {
+            Failure::unavailable("too many tunnels begin at once", defaults::RETRY_AFTER)
+        })?;
+    let held = request.extensions_mut().remove::<Held>();
+    let (response, pending) =
+        kedge_tunnel::upgrade(&mut request).map_err(|error| not_upgraded(&error))?;
+    let (parts, ()) = response.into_parts();
+    Ok(Begun {
+        response: switching(parts),
+        pending,
+        admission,
+        held,
+    })
+}
+
+fn switching(parts: http::response::Parts) -> Response {
+    Response::from_parts(parts, Body::empty())
+}
+
+fn not_upgraded(error: &UpgradeError) -> Failure {
+    let reason = match error {
+        UpgradeError::Origin => StatusReason::Forbidden,
+        UpgradeError::Method => StatusReason::MethodNotAllowed,
+        _ => StatusReason::BadRequest,
+    };
+    Failure::from(Status::new(reason, error.to_string())).with(error.status(), error.headers())
+}
+
+async fn client(
+    app: App,
+    person: Person,
+    pending: PendingUpgrade,
+    admission: OwnedSemaphorePermit,
+) {
+    let begun = std::time::Instant::now();
+    let websocket = match pending.websocket().await {
+        Ok(websocket) => websocket,
+        Err(error) => {
+            tracing::debug!(%error, "a person's connection did not begin");
+            return;
+        }
+    };
+    let mut config = LinkConfig::default();
+    config.max_streams = defaults::STREAMS_PER_CLIENT;
+    let (link, driver) = Link::new(websocket, Side::Server, config);
+    let gauge = app.metrics.client();
+    app.metrics.stage(Step::Upgrade, begun.elapsed());
+    drop(admission);
+    let who: Authenticated = person.who;
+    // The token was good before the 101; a roster that changed meanwhile is heard of from here on.
+    if app.people.refresh(&who).is_none() {
+        link.close(CloseReason::Revoked);
+    }
+    let drive = Box::pin(driver.run());
+    let steer = session::serve(app.clone(), link, who, person.from);
+    let end = both(drive, steer).await;
+    tracing::debug!(from = %person.from, %end, "a person's connection ended");
+    drop(gauge);
+}
+
+/// Drives a link and serves its streams until the link ends.
+async fn both(drive: impl Future<Output = LinkEnd>, steer: impl Future<Output = ()>) -> LinkEnd {
+    let mut drive = std::pin::pin!(drive);
+    tokio::select! {
+        end = &mut drive => return end,
+        () = steer => {}
+    }
+    drive.await
+}

@@ -1,0 +1,472 @@
+//! The hub's numbers: `kedge_hub_*`, every label from a fixed list.
+//!
+//! No server's and no person's name is ever a label: who did what is the audit log's business.
+
+use std::{sync::Arc, time::Duration};
+
+use kedge_service::Metrics;
+use prometheus_client::{
+    encoding::EncodeLabelSet,
+    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
+    registry::Unit,
+};
+
+/// The hub's metrics; clones share them.
+#[derive(Clone, Debug)]
+pub struct HubMetrics {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    authentications: Family<AuthenticationLabels, Counter>,
+    bytes: Family<DirectionLabels, Counter>,
+    clients: Gauge,
+    connections: Gauge,
+    connections_refused: Family<ReasonLabels, Counter>,
+    enrolments: Family<ResultLabels, Counter>,
+    requests: Family<RequestLabels, Counter>,
+    sessions: Gauge,
+    sessions_ended: Family<HowLabels, Counter>,
+    sessions_opened: Counter,
+    sessions_refused: Family<CodeLabels, Counter>,
+    session_duration: Histogram,
+    stages: Family<StageLabels, Histogram, fn() -> Histogram>,
+    status_writes: Family<ResultLabels, Counter>,
+    tunnels: Gauge,
+    watches: Gauge,
+}
+
+/// A part of the way from a TCP connection to a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// The bearer token or assertion.
+    Authenticate,
+    /// Server, login, policy.
+    Authorize,
+    /// The agent and its target.
+    Open,
+    /// The TLS handshake, waiting for its turn included.
+    Tls,
+    /// From the answer 101 to a running link.
+    Upgrade,
+}
+
+/// Who authenticates.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Caller {
+    /// An agent's assertion.
+    Agent,
+    /// A person's token.
+    Person,
+}
+
+/// Whether it worked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It did.
+    Accepted,
+    /// It did not.
+    Refused,
+}
+
+/// Why a connection was turned away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Turned {
+    /// The TLS handshake failed or took too long.
+    Handshake,
+    /// Too many connections.
+    Limit,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct AuthenticationLabels {
+    caller: &'static str,
+    result: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct CodeLabels {
+    code: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct DirectionLabels {
+    direction: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct HowLabels {
+    how: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ReasonLabels {
+    reason: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RequestLabels {
+    method: &'static str,
+    code: u16,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ResultLabels {
+    result: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct StageLabels {
+    stage: &'static str,
+}
+
+impl Stage {
+    pub(crate) fn label(self) -> &'static str {
+        match self {
+            Self::Authenticate => "authenticate",
+            Self::Authorize => "authorize",
+            Self::Open => "open",
+            Self::Tls => "tls",
+            Self::Upgrade => "upgrade",
+        }
+    }
+}
+
+impl Caller {
+    pub(crate) fn label(self) -> &'static str {
+        match self {
+            Self::Agent => "agent",
+            Self::Person => "person",
+        }
+    }
+}
+
+impl Outcome {
+    pub(crate) fn label(self) -> &'static str {
+        match self {
+            Self::Accepted => "accepted",
+            Self::Refused => "refused",
+        }
+    }
+}
+
+impl Turned {
+    pub(crate) fn label(self) -> &'static str {
+        match self {
+            Self::Handshake => "handshake",
+            Self::Limit => "limit",
+        }
+    }
+}
+
+impl HubMetrics {
+    /// Registers them in `metrics`.
+    #[must_use]
+    pub fn new(metrics: &Metrics) -> Self {
+        let inner = Inner {
+            authentications: Family::default(),
+            bytes: Family::default(),
+            clients: Gauge::default(),
+            connections: Gauge::default(),
+            connections_refused: Family::default(),
+            enrolments: Family::default(),
+            requests: Family::default(),
+            sessions: Gauge::default(),
+            sessions_ended: Family::default(),
+            sessions_opened: Counter::default(),
+            sessions_refused: Family::default(),
+            session_duration: Histogram::new(SESSION_SECONDS),
+            stages: Family::new_with_constructor(stage_histogram),
+            status_writes: Family::default(),
+            tunnels: Gauge::default(),
+            watches: Gauge::default(),
+        };
+        metrics.register(|registry| {
+            registry.register(
+                "authentications",
+                "Tokens and assertions that were looked at",
+                inner.authentications.clone(),
+            );
+            registry.register_with_unit(
+                "session",
+                "Bytes relayed by sessions that have ended: up is towards the server",
+                Unit::Bytes,
+                inner.bytes.clone(),
+            );
+            registry.register(
+                "clients",
+                "Connections of people that carry streams",
+                inner.clients.clone(),
+            );
+            registry.register(
+                "connections",
+                "Connections to the HTTPS port",
+                inner.connections.clone(),
+            );
+            registry.register(
+                "connections_refused",
+                "Connections turned away before a request was read",
+                inner.connections_refused.clone(),
+            );
+            registry.register(
+                "enrolments",
+                "Agents that asked to join",
+                inner.enrolments.clone(),
+            );
+            registry.register("requests", "HTTP requests answered", inner.requests.clone());
+            registry.register("sessions", "Sessions that are live", inner.sessions.clone());
+            registry.register(
+                "sessions_ended",
+                "Sessions that ended, by how",
+                inner.sessions_ended.clone(),
+            );
+            registry.register(
+                "sessions_opened",
+                "Sessions that were opened",
+                inner.sessions_opened.clone(),
+            );
+            registry.register(
+                "sessions_refused",
+                "Sessions that were refused, by code",
+                inner.sessions_refused.clone(),
+            );
+            registry.register_with_unit(
+                "session_duration",
+                "How long sessions lasted",
+                Unit::Seconds,
+                inner.session_duration.clone(),
+            );
+            registry.register_with_unit(
+                "connect_stage",
+                "Time of each stage on the way to a session",
+                Unit::Seconds,
+                inner.stages.clone(),
+            );
+            registry.register(
+                "status_writes",
+                "Changes of a server's status written to the store",
+                inner.status_writes.clone(),
+            );
+            registry.register(
+                "tunnels",
+                "Agents that are connected",
+                inner.tunnels.clone(),
+            );
+            registry.register(
+                "watches",
+                "Watch streams that are open",
+                inner.watches.clone(),
+            );
+        });
+        Self {
+            inner: Arc::new(inner),
+        }
+    }
+
+    /// A token or assertion was looked at.
+    pub fn authenticated(&self, caller: Caller, result: Outcome) {
+        self.inner
+            .authentications
+            .get_or_create(&AuthenticationLabels {
+                caller: caller.label(),
+                result: result.label(),
+            })
+            .inc();
+    }
+
+    /// A person's link came up; it goes when the guard is dropped.
+    #[must_use]
+    pub fn client(&self) -> Held {
+        Held::new(&self.inner.clients)
+    }
+
+    /// A connection came; it goes when the guard is dropped.
+    #[must_use]
+    pub fn connection(&self) -> Held {
+        Held::new(&self.inner.connections)
+    }
+
+    /// A connection was turned away.
+    pub fn turned_away(&self, reason: Turned) {
+        self.inner
+            .connections_refused
+            .get_or_create(&ReasonLabels {
+                reason: reason.label(),
+            })
+            .inc();
+    }
+
+    /// An agent asked to join.
+    pub fn enrolment(&self, result: Outcome) {
+        self.inner
+            .enrolments
+            .get_or_create(&ResultLabels {
+                result: result.label(),
+            })
+            .inc();
+    }
+
+    /// A request was answered.
+    pub fn request(&self, method: &http::Method, code: http::StatusCode) {
+        let method = match method.as_str() {
+            "DELETE" => "DELETE",
+            "GET" => "GET",
+            "HEAD" => "HEAD",
+            "PATCH" => "PATCH",
+            "POST" => "POST",
+            "PUT" => "PUT",
+            _ => "other",
+        };
+        self.inner
+            .requests
+            .get_or_create(&RequestLabels {
+                method,
+                code: code.as_u16(),
+            })
+            .inc();
+    }
+
+    /// A session began; it is live until the guard is dropped.
+    #[must_use]
+    pub fn session_opened(&self) -> Held {
+        self.inner.sessions_opened.inc();
+        Held::new(&self.inner.sessions)
+    }
+
+    /// A session ended.
+    pub fn session_ended(&self, how: &'static str, up: u64, down: u64, duration: Duration) {
+        self.inner
+            .sessions_ended
+            .get_or_create(&HowLabels { how })
+            .inc();
+        self.inner
+            .bytes
+            .get_or_create(&DirectionLabels { direction: "up" })
+            .inc_by(up);
+        self.inner
+            .bytes
+            .get_or_create(&DirectionLabels { direction: "down" })
+            .inc_by(down);
+        self.inner.session_duration.observe(duration.as_secs_f64());
+    }
+
+    /// A session was refused.
+    pub fn session_refused(&self, code: &'static str) {
+        self.inner
+            .sessions_refused
+            .get_or_create(&CodeLabels { code })
+            .inc();
+    }
+
+    /// A stage took this long.
+    pub fn stage(&self, stage: Stage, took: Duration) {
+        self.inner
+            .stages
+            .get_or_create(&StageLabels {
+                stage: stage.label(),
+            })
+            .observe(took.as_secs_f64());
+    }
+
+    /// A status was written, or could not be.
+    pub fn status_write(&self, result: Outcome) {
+        self.inner
+            .status_writes
+            .get_or_create(&ResultLabels {
+                result: result.label(),
+            })
+            .inc();
+    }
+
+    /// An agent is connected until the guard is dropped.
+    #[must_use]
+    pub fn tunnel(&self) -> Held {
+        Held::new(&self.inner.tunnels)
+    }
+
+    /// A watch is open until the guard is dropped.
+    #[must_use]
+    pub fn watch(&self) -> Held {
+        Held::new(&self.inner.watches)
+    }
+}
+
+/// One of what a gauge counts; dropping it counts down, whatever path led there.
+#[derive(Debug)]
+pub struct Held(Gauge);
+
+impl Held {
+    fn new(gauge: &Gauge) -> Self {
+        gauge.inc();
+        Self(gauge.clone())
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+/// A session lasts from a `scp` of a moment to a shell of a day.
+const SESSION_SECONDS: [f64; 9] = [0.3, 1.0, 3.0, 10.0, 60.0, 300.0, 1800.0, 7200.0, 86_400.0];
+
+/// From a cached token to an agent behind a satellite.
+const STAGE_SECONDS: [f64; 12] = [
+    0.000_1, 0.000_3, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0,
+];
+
+fn stage_histogram() -> Histogram {
+    Histogram::new(STAGE_SECONDS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_metric_is_named_and_gauges_come_back_to_zero() {
+        let metrics = Metrics::new("hub", "1");
+        let hub = HubMetrics::new(&metrics);
+        let held = (
+            hub.client(),
+            hub.connection(),
+            hub.session_opened(),
+            hub.tunnel(),
+            hub.watch(),
+        );
+        hub.authenticated(Caller::Person, Outcome::Refused);
+        hub.turned_away(Turned::Limit);
+        hub.enrolment(Outcome::Accepted);
+        hub.request(&http::Method::GET, http::StatusCode::OK);
+        hub.request(
+            &http::Method::from_bytes(b"WEIRD").unwrap(),
+            http::StatusCode::METHOD_NOT_ALLOWED,
+        );
+        hub.session_ended("finished", 3, 4, Duration::from_secs(1));
+        hub.session_refused("denied");
+        hub.stage(Stage::Open, Duration::from_millis(2));
+        hub.status_write(Outcome::Accepted);
+        let text = metrics.render();
+        for line in [
+            "kedge_hub_sessions 1",
+            "kedge_hub_tunnels 1",
+            "kedge_hub_session_bytes_total{direction=\"up\"} 3",
+            "kedge_hub_sessions_refused_total{code=\"denied\"} 1",
+            "kedge_hub_requests_total{method=\"other\",code=\"405\"} 1",
+            "kedge_hub_connect_stage_seconds_count{stage=\"open\"} 1",
+            "kedge_hub_authentications_total{caller=\"person\",result=\"refused\"} 1",
+        ] {
+            assert!(text.contains(line), "{line} is not in\n{text}");
+        }
+        drop(held);
+        let text = metrics.render();
+        for gauge in ["clients", "connections", "sessions", "tunnels", "watches"] {
+            assert!(
+                text.contains(&format!("kedge_hub_{gauge} 0\n")),
+                "{gauge} in\n{text}"
+            );
+        }
+    }
+}

@@ -1,0 +1,230 @@
+//! Whether servers are there, and how that gets into their status.
+//!
+//! ```text
+//!  link up, link down, report, spec changed ── mark(name) ─▶ due ── settle ─▶ one write, when something changed
+//!                                                             ▲                │
+//!                                                             └─ too often: later, with what is true then
+//! ```
+//!
+//! Marks of one server fall together, and what is written is what holds when it is written: nothing is queued that
+//! could be stale, and the list is never longer than there are servers.
+
+mod settle;
+
+use std::{collections::BTreeMap, sync::Mutex, time::Instant};
+
+use futures_util::{StreamExt as _, stream};
+use kedge_api::{LabelSelector, Server, ServerName, meta::Changed};
+use kedge_service::Stage;
+use kedge_store::StoreError;
+use tokio::sync::Notify;
+
+pub use settle::{Live, settle};
+
+use crate::{
+    app::App,
+    defaults,
+    metrics::Outcome,
+    rate::{Bucket, Rate},
+    sync::locked,
+};
+
+/// Which servers' status must be looked at.
+#[derive(Debug, Default)]
+pub struct Presence {
+    due: Mutex<BTreeMap<ServerName, Instant>>,
+    wake: Notify,
+}
+
+impl Presence {
+    /// Something about `name` changed.
+    pub fn mark(&self, name: ServerName) {
+        self.mark_at(name, Instant::now());
+    }
+
+    fn mark_at(&self, name: ServerName, when: Instant) {
+        locked(&self.due)
+            .entry(name)
+            .and_modify(|due| *due = when.min(*due))
+            .or_insert(when);
+        self.wake.notify_one();
+    }
+
+    fn take_due(&self, now: Instant) -> Vec<ServerName> {
+        let mut due = locked(&self.due);
+        let ready: Vec<_> = due
+            .iter()
+            .filter(|(_, when)| **when <= now)
+            .map(|(name, _)| name.clone())
+            .collect();
+        due.retain(|_, when| *when > now);
+        ready
+    }
+
+    fn next_due(&self) -> Option<Instant> {
+        locked(&self.due).values().min().copied()
+    }
+}
+
+/// Brings the status of every server in line with who is connected. Called before the hub listens, it turns what a
+/// killed hub left `Online` into `Offline`.
+///
+/// # Errors
+/// When the store fails.
+///
+/// # Cancel safety
+/// When dropped, some are done and some are not.
+pub async fn settle_all(app: &App) -> Result<(), StoreError> {
+    let servers = app.store.list::<Server>(&LabelSelector::default()).await?;
+    let names = servers.items.iter().map(Server::name);
+    let results = stream::iter(names)
+        .map(|name| async move { write(app, &name).await })
+        .buffer_unordered(WRITES_AT_ONCE)
+        .collect::<Vec<_>>()
+        .await;
+    results
+        .into_iter()
+        .find_map(Result::err)
+        .map_or(Ok(()), Err)
+}
+
+/// Writes what is marked until the hub is cut and every tunnel is gone.
+///
+/// # Cancel safety
+/// When dropped, what is marked stays unwritten; the next start settles it.
+pub async fn run(app: App) {
+    let mut buckets = BTreeMap::new();
+    let mut refresh = tokio::time::interval(defaults::LAST_SEEN_EVERY / 2);
+    loop {
+        let next = app.presence.next_due();
+        tokio::select! {
+            biased;
+            () = app.shutdown.reached(Stage::Cut) => break,
+            _ = refresh.tick() => {
+                for (name, _) in app.tunnels.all() {
+                    app.presence.mark(name);
+                }
+            }
+            () = app.presence.wake.notified() => {}
+            () = async { tokio::time::sleep_until(next.unwrap_or_else(Instant::now).into()).await }, if next.is_some() => {}
+        }
+        let now = Instant::now();
+        buckets.retain(|_, bucket: &mut Bucket| !bucket.is_full(now));
+        pass(&app, &mut buckets, Pace::Measured).await;
+    }
+    // The last word: nobody is connected to a hub that is gone.
+    let mut waited = tokio::time::interval(LAST_LOOK);
+    for _ in 0..LAST_LOOKS {
+        waited.tick().await;
+        pass(&app, &mut buckets, Pace::AtOnce).await;
+        if app.tunnels.is_empty() && app.presence.next_due().is_none() {
+            return;
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Pace {
+    AtOnce,
+    Measured,
+}
+
+async fn pass(app: &App, buckets: &mut BTreeMap<ServerName, Bucket>, pace: Pace) {
+    let now = Instant::now();
+    let until = if pace == Pace::AtOnce {
+        now + defaults::STATUS_REFILL * defaults::STATUS_BURST
+    } else {
+        now
+    };
+    let ready = app.presence.take_due(until);
+    let mut allowed = Vec::with_capacity(ready.len());
+    for name in ready {
+        match RATE.left(buckets.get(&name).copied(), now) {
+            Err(wait) if pace == Pace::Measured => app.presence.mark_at(name, now + wait),
+            _ => allowed.push(name),
+        }
+    }
+    let written = stream::iter(allowed)
+        .map(|name| async move {
+            let result = write(app, &name).await;
+            (name, result)
+        })
+        .buffer_unordered(WRITES_AT_ONCE)
+        .collect::<Vec<_>>()
+        .await;
+    for (name, result) in written {
+        match result {
+            Ok(Changed::No) => {}
+            Ok(Changed::Yes) => {
+                app.metrics.status_write(Outcome::Accepted);
+                if let Ok(bucket) = RATE.left(buckets.get(&name).copied(), now) {
+                    buckets.insert(name, bucket);
+                }
+            }
+            Err(error) => {
+                if matches!(error, StoreError::Broken { .. }) {
+                    app.readiness.missing("store", error.to_string());
+                }
+                app.metrics.status_write(Outcome::Refused);
+                tracing::warn!(server = %name, cause = %error, "a server's status cannot be written; it is tried again");
+                app.presence.mark_at(name, now + defaults::STORE_RETRY);
+            }
+        }
+    }
+}
+
+/// Settles one server. A server that is gone needs no status.
+async fn write(app: &App, name: &ServerName) -> Result<Changed, StoreError> {
+    let mut changed = Changed::No;
+    let result = app
+        .store
+        .modify_status::<Server>(name, |server| {
+            let live = app.tunnels.link(name).map(|tunnel| tunnel.live);
+            changed = match settle(server, live.as_ref(), app.clock.now()) {
+                Some(status) => {
+                    server.status = status;
+                    Changed::Yes
+                }
+                None => Changed::No,
+            };
+            changed
+        })
+        .await;
+    match result {
+        Ok(_) => Ok(changed),
+        Err(StoreError::NotFound { .. }) => Ok(Changed::No),
+        Err(error) => Err(error),
+    }
+}
+
+const RATE: Rate = Rate {
+    burst: defaults::STATUS_BURST,
+    refill: defaults::STATUS_REFILL,
+};
+
+/// Status writes under way at once: as many as the store puts into one commit.
+const WRITES_AT_ONCE: usize = 64;
+
+/// While the hub ends: how often it looks whether the last tunnel is gone, and how many times.
+const LAST_LOOK: std::time::Duration = std::time::Duration::from_millis(50);
+const LAST_LOOKS: u32 = 60;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn marks_of_one_server_fall_together_and_the_earliest_counts() {
+        let presence = Presence::default();
+        let now = Instant::now();
+        let later = now + std::time::Duration::from_secs(60);
+        let name: ServerName = "web01".parse().unwrap();
+        presence.mark_at(name.clone(), later);
+        assert!(presence.take_due(now).is_empty());
+        presence.mark_at(name.clone(), now);
+        presence.mark_at(name.clone(), later);
+        assert_eq!(presence.next_due(), Some(now));
+        assert_eq!(presence.take_due(now), [name]);
+        assert_eq!(presence.next_due(), None);
+    }
+}

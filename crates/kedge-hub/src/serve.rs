@@ -1,0 +1,271 @@
+//! The HTTPS port: from a TCP connection to requests.
+//!
+//! ```text
+//!  accept ─▶ a place? ── no ─▶ overflow: one 503 with Retry-After, then closed
+//!              │ yes
+//!              ▼
+//!           handshake's turn ─▶ TLS ─▶ HTTP/1.1 (head in 10 s, ≤ 16 KiB) ─▶ routes ─▶ maybe a WebSocket
+//! ```
+//!
+//! A WebSocket keeps the place of its connection until it ends ([`Held`]).
+
+use std::{convert::Infallible, net::SocketAddr, sync::Arc};
+
+use axum::{Router, body::Body, response::IntoResponse as _};
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use kedge_service::{Accepted, Acceptor, Stage};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpListener, TcpStream},
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::{Instant, timeout, timeout_at},
+};
+use tokio_rustls::TlsAcceptor;
+use tower::ServiceExt as _;
+
+use crate::{
+    app::App,
+    defaults,
+    http::{self, Failure, Peer},
+    metrics::{self, Turned},
+    stall::Unstalled,
+};
+
+/// A connection's place among those allowed; the last clone gives it back.
+#[derive(Clone, Debug)]
+pub struct Held {
+    _place: Arc<Place>,
+}
+
+#[derive(Debug)]
+struct Place {
+    _permit: OwnedSemaphorePermit,
+    _regular: Option<OwnedSemaphorePermit>,
+    _gauge: metrics::Held,
+}
+
+/// The port, ready to serve.
+pub struct Server {
+    app: App,
+    acceptors: Vec<Acceptor>,
+    regular: Arc<Semaphore>,
+    handshakes: Arc<Semaphore>,
+    tls: Option<TlsAcceptor>,
+    router: Router,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Admission {
+    Overflow,
+    Regular,
+}
+
+impl Server {
+    /// Serves on `listeners`, with TLS when there is a configuration for it.
+    #[must_use]
+    pub fn new(
+        app: App,
+        listeners: Vec<TcpListener>,
+        tls: Option<Arc<rustls::ServerConfig>>,
+    ) -> Self {
+        let limit = usize::try_from(app.settings.limits.connections)
+            .unwrap_or(usize::MAX)
+            .min(MOST);
+        let handshakes = usize::try_from(app.settings.limits.handshakes)
+            .unwrap_or(usize::MAX)
+            .min(MOST);
+        let all = Arc::new(Semaphore::new(limit + defaults::OVERFLOW_CONNECTIONS));
+        Self {
+            acceptors: listeners
+                .into_iter()
+                .map(|listener| Acceptor::sharing(listener, Arc::clone(&all)))
+                .collect(),
+            regular: Arc::new(Semaphore::new(limit)),
+            handshakes: Arc::new(Semaphore::new(handshakes)),
+            tls: tls.map(TlsAcceptor::from),
+            router: http::router(app.clone()),
+            app,
+        }
+    }
+
+    /// Accepts until the hub stops accepting. Connections are tasks of their own.
+    ///
+    /// # Cancel safety
+    /// When dropped, nobody is accepted any more; connections go on.
+    pub async fn run(mut self) {
+        let acceptors = std::mem::take(&mut self.acceptors);
+        let server = Arc::new(self);
+        let loops = acceptors.into_iter().map(|mut acceptor| {
+            let server = Arc::clone(&server);
+            async move {
+                loop {
+                    tokio::select! {
+                        biased;
+                        () = server.app.shutdown.reached(Stage::StopAccepting) => return,
+                        accepted = acceptor.accept() => server.take(accepted),
+                    }
+                }
+            }
+        });
+        futures_util::future::join_all(loops).await;
+    }
+
+    fn take(self: &Arc<Self>, accepted: Accepted) {
+        let Accepted {
+            stream,
+            peer,
+            permit,
+        } = accepted;
+        let regular = Arc::clone(&self.regular).try_acquire_owned().ok();
+        let admission = if regular.is_some() {
+            Admission::Regular
+        } else {
+            Admission::Overflow
+        };
+        if admission == Admission::Overflow {
+            self.app.metrics.turned_away(Turned::Limit);
+        }
+        let place = Place {
+            _permit: permit,
+            _regular: regular,
+            _gauge: self.app.metrics.connection(),
+        };
+        let held = Held {
+            _place: Arc::new(place),
+        };
+        let server = Arc::clone(self);
+        self.app.shutdown.tasks().spawn("connection", async move {
+            server.connection(stream, peer, admission, held).await;
+        });
+    }
+
+    async fn connection(
+        self: Arc<Self>,
+        stream: TcpStream,
+        peer: SocketAddr,
+        admission: Admission,
+        held: Held,
+    ) {
+        kedge_tunnel::socket_options(&stream);
+        let stream = Unstalled::new(stream, defaults::WRITE_STALL);
+        match &self.tls {
+            None => self.http(stream, peer, admission, held).await,
+            Some(tls) => {
+                let Some(stream) = self.handshake(tls, stream, peer).await else {
+                    return;
+                };
+                self.http(stream, peer, admission, held).await;
+            }
+        }
+    }
+
+    async fn handshake<S>(
+        &self,
+        tls: &TlsAcceptor,
+        stream: S,
+        peer: SocketAddr,
+    ) -> Option<tokio_rustls::server::TlsStream<S>>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let begun = Instant::now();
+        let deadline = begun + defaults::HANDSHAKE_TIMEOUT;
+        let shaken = async {
+            let _turn = self.handshakes.acquire().await.ok()?;
+            match tls.accept(stream).await {
+                Ok(stream) => Some(stream),
+                Err(error) => {
+                    tracing::debug!(%peer, %error, "a TLS handshake failed");
+                    None
+                }
+            }
+        };
+        let stream = tokio::select! {
+            shaken = timeout_at(deadline, Box::pin(shaken)) => shaken.ok().flatten(),
+            () = self.app.shutdown.reached(Stage::StopAccepting) => return None,
+        };
+        match &stream {
+            Some(_) => self.app.metrics.stage(metrics::Stage::Tls, begun.elapsed()),
+            None => self.app.metrics.turned_away(Turned::Handshake),
+        }
+        stream
+    }
+
+    async fn http<S>(&self, stream: S, peer: SocketAddr, admission: Admission, held: Held)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let service = service_fn(|request: ::http::Request<Incoming>| {
+            let held = held.clone();
+            async move { Ok::<_, Infallible>(self.answer(request, peer, admission, held).await) }
+        });
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(defaults::HEADER_TIMEOUT)
+            .max_buf_size(defaults::HEADER_BYTES)
+            .max_headers(defaults::HEADER_LINES)
+            .keep_alive(admission == Admission::Regular)
+            .serve_connection(TokioIo::new(stream), service)
+            .with_upgrades();
+        let mut connection = std::pin::pin!(connection);
+        let mut told = false;
+        let ended = loop {
+            tokio::select! {
+                ended = connection.as_mut() => break ended,
+                () = self.app.shutdown.reached(Stage::StopAccepting), if !told => {
+                    told = true;
+                    connection.as_mut().graceful_shutdown();
+                }
+                () = self.app.shutdown.reached(Stage::Cut) => return,
+            }
+        };
+        if let Err(error) = ended {
+            tracing::debug!(%peer, %error, "a connection ended");
+        }
+    }
+
+    async fn answer(
+        &self,
+        request: ::http::Request<Incoming>,
+        peer: SocketAddr,
+        admission: Admission,
+        held: Held,
+    ) -> ::http::Response<Body> {
+        let method = request.method().clone();
+        let response = if admission == Admission::Overflow {
+            let failure = Failure::unavailable(
+                "the hub carries as many connections as it may",
+                defaults::RETRY_AFTER,
+            );
+            failure.into_response()
+        } else {
+            let (mut parts, body) = request.into_parts();
+            parts.extensions.insert(Peer(peer));
+            parts.extensions.insert(held);
+            let request = ::http::Request::from_parts(parts, Body::new(body));
+            match timeout(
+                defaults::REQUEST_TIMEOUT,
+                self.router.clone().oneshot(request),
+            )
+            .await
+            {
+                Ok(Ok(response)) => response,
+                Ok(Err(never)) => match never {},
+                Err(_) => Failure::unavailable("the hub is too slow", defaults::RETRY_AFTER)
+                    .into_response(),
+            }
+        };
+        self.app.metrics.request(&method, response.status());
+        response
+    }
+}
+
+impl std::fmt::Debug for Server {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Server").finish_non_exhaustive()
+    }
+}
+
+/// More than any machine has descriptors, and less than a semaphore can count.
+const MOST: usize = 1 << 24;

@@ -1,0 +1,43 @@
+//! A person's link: the streams it opens, and its end.
+
+use std::net::IpAddr;
+
+use kedge_service::Stage;
+use kedge_tunnel::{CloseReason, Link};
+
+use super::live;
+use crate::{app::App, people::Authenticated};
+
+/// Accepts streams until the link ends, the person is no longer who they were, or the hub stops.
+///
+/// # Cancel safety
+/// When dropped, no new stream is accepted; sessions that run are tasks of their own.
+pub async fn serve(app: App, link: Link, who: Authenticated, from: IpAddr) {
+    let mut roster = app.people.changes();
+    let mut told = false;
+    loop {
+        tokio::select! {
+            biased;
+            () = app.shutdown.reached(Stage::Cut) => {
+                // Sessions are told first why they end; the link then goes with what is queued.
+                app.shutdown.sessions().idle().await;
+                link.close(CloseReason::ShuttingDown);
+                return;
+            }
+            () = app.shutdown.reached(Stage::Goaway), if !told => {
+                told = true;
+                link.goaway(crate::tunnel::spread(app.settings.shutdown.goaway_spread));
+            }
+            changed = roster.changed() => {
+                if changed.is_err() || app.people.refresh(&who).is_none() {
+                    link.close(CloseReason::Revoked);
+                    return;
+                }
+            }
+            incoming = link.accept() => {
+                let Some(incoming) = incoming else { return };
+                app.shutdown.sessions().spawn("session", live::run(app.clone(), who.clone(), from, incoming));
+            }
+        }
+    }
+}

@@ -1,0 +1,454 @@
+//! One stream from OPEN to its end.
+
+use std::{net::IpAddr, sync::Arc, time::Instant};
+
+use kedge_api::{Login, Permission, SessionId, Time, rest::SessionInfo, text::Printable};
+use kedge_service::Stage;
+use kedge_tunnel::{
+    AttributeId, Attributes, Incoming, OpenFrame, OpenRequest, RefuseCode, Relay, RelayEnd,
+    RelayHow, RelayParty, ResetCode, StreamError,
+};
+use tokio::{sync::watch, time::timeout};
+
+use super::authorize::{self, Ask, Grant, Refusal};
+use super::table::Place;
+use crate::{
+    app::App,
+    audit::{self, Actor, Asked, Ending, SessionFacts},
+    defaults,
+    metrics::Stage as Step,
+    people::Authenticated,
+    tunnel::Tunnel,
+};
+
+/// Serves one stream that a person opened, to its end. It is one task, and the session is what it does.
+pub(super) async fn run(app: App, who: Authenticated, from: IpAddr, incoming: Incoming) {
+    let raw = Raw::read(incoming.request());
+    let epoch = app.epoch.subscribe();
+    let granted = prepare(&app, &who, from, &raw).await;
+    let actor = Actor {
+        principal: &who.principal,
+        from,
+    };
+    match granted {
+        Err((id, refusal)) => {
+            // Told first, logged second: a test that saw the one may look for the other.
+            let code = authorize::word(refusal.code);
+            audit::session_refused(actor, raw.asked(id.as_ref()), code, refusal.reason());
+            app.metrics.session_refused(code);
+            incoming.refuse(refusal.code, &refusal.public);
+        }
+        Ok(prepared) => open(&app, &who, from, &raw, prepared, incoming, epoch).await,
+    }
+}
+
+/// What OPEN said, as hostile as it came.
+struct Raw {
+    server: String,
+    login: String,
+    target: String,
+    problem: Option<&'static str>,
+}
+
+impl Raw {
+    fn read(open: &OpenFrame) -> Self {
+        let mut problem = None;
+        let mut text =
+            |id, missing, broken| match (open.attributes.value(id), open.attributes.text(id)) {
+                (_, Some(text)) => text.to_owned(),
+                (Some(bytes), None) => {
+                    problem = Some(broken);
+                    String::from_utf8_lossy(bytes).into_owned()
+                }
+                (None, None) => {
+                    problem = problem.or(missing);
+                    String::new()
+                }
+            };
+        let server = text(
+            AttributeId::SERVER,
+            Some("the stream names no server"),
+            "the server's name is no text",
+        );
+        let login = text(AttributeId::LOGIN, None, "the login is no text");
+        Self {
+            server,
+            login,
+            target: open.target.as_str().to_owned(),
+            problem,
+        }
+    }
+
+    fn asked<'a>(&'a self, id: Option<&'a SessionId>) -> Asked<'a> {
+        Asked {
+            id,
+            server: &self.server,
+            login: &self.login,
+            permission: &self.target,
+        }
+    }
+
+    fn ask(&self) -> Result<Ask, Refusal> {
+        let bad = |message: String| Refusal::new(RefuseCode::BadRequest, message);
+        if let Some(problem) = self.problem {
+            return Err(bad(problem.to_owned()));
+        }
+        if self.target != kedge_tunnel::Target::ssh().as_str() {
+            return Err(bad(format!(
+                "there is no target `{}`",
+                Printable::new(&self.target)
+            )));
+        }
+        let login = match self.login.as_str() {
+            "" => None,
+            login => Some(
+                login
+                    .parse::<Login>()
+                    .map_err(|error| bad(error.to_string()))?,
+            ),
+        };
+        let server = self
+            .server
+            .parse()
+            .map_err(|error: kedge_api::NameError| bad(error.to_string()))?;
+        Ok(Ask {
+            server,
+            login,
+            permission: Permission::Ssh,
+        })
+    }
+}
+
+/// A session that may begin.
+struct Prepared {
+    ask: Ask,
+    grant: Grant,
+    place: Place,
+    id: SessionId,
+    tunnel: Tunnel,
+}
+
+async fn prepare(
+    app: &App,
+    who: &Authenticated,
+    from: IpAddr,
+    raw: &Raw,
+) -> Result<Prepared, (Option<SessionId>, Refusal)> {
+    let early = |refusal| (None, refusal);
+    if app.shutdown.stage() >= Stage::StopAccepting {
+        return Err(early(Refusal::new(
+            RefuseCode::Draining,
+            "the hub is going away; connect again",
+        )));
+    }
+    let begun = Instant::now();
+    let ask = raw.ask().map_err(early)?;
+    let who = app.people.refresh(who).ok_or_else(|| {
+        early(Refusal::new(
+            RefuseCode::Unauthenticated,
+            "your token is no longer accepted; log in again",
+        ))
+    })?;
+    let bytes = kedge_api::random::bytes().map_err(|error| {
+        let mut refusal = Refusal::new(RefuseCode::Internal, "the hub cannot make a session id");
+        refusal.internal = Some(error.to_string());
+        early(refusal)
+    })?;
+    let id = SessionId::from_bytes(bytes);
+    let late = |refusal| (Some(id.clone()), refusal);
+    // The place first: deciding is what costs, and the limits are there to bound it.
+    let place = app
+        .sessions
+        .enter(id.clone(), &who.principal)
+        .map_err(|full| late(Refusal::new(RefuseCode::TooManyStreams, full.to_string())))?;
+    let grant = authorize::authorize(app, &who, &ask, from)
+        .await
+        .map_err(late)?;
+    let Some(tunnel) = app.tunnels.link(&ask.server) else {
+        return Err(late(Refusal::new(
+            RefuseCode::Offline,
+            format!("{} is not connected", ask.server),
+        )));
+    };
+    // A tunnel of a server that was replaced a moment ago proves nothing about the one that is there now.
+    if grant.server.spec.agent_key != Some(tunnel.key) {
+        return Err(late(Refusal::new(
+            RefuseCode::Offline,
+            format!("{} is not connected", ask.server),
+        )));
+    }
+    app.metrics.stage(Step::Authorize, begun.elapsed());
+    Ok(Prepared {
+        ask,
+        grant,
+        place,
+        id,
+        tunnel,
+    })
+}
+
+async fn open(
+    app: &App,
+    who: &Authenticated,
+    from: IpAddr,
+    raw: &Raw,
+    prepared: Prepared,
+    incoming: Incoming,
+    epoch: watch::Receiver<u64>,
+) {
+    let Prepared {
+        ask,
+        grant,
+        place,
+        id,
+        tunnel,
+    } = prepared;
+    let actor = Actor {
+        principal: &who.principal,
+        from,
+    };
+    let begun = Instant::now();
+    let attributes = match attributes(&ask, &grant, &id, who) {
+        Ok(attributes) => attributes,
+        Err(error) => {
+            audit::session_refused(actor, raw.asked(Some(&id)), "internal", &error.to_string());
+            app.metrics.session_refused("internal");
+            return incoming.refuse(
+                RefuseCode::Internal,
+                "the hub cannot describe the session to the agent",
+            );
+        }
+    };
+    let request = incoming.request();
+    let request = OpenRequest {
+        target: request.target.clone(),
+        key: request.key,
+        resume: request.resume,
+        attributes,
+    };
+    let relay = Arc::new(incoming.relay(&tunnel.link, request));
+    let answer = timeout(defaults::OPEN_TIMEOUT, relay.opened()).await;
+    if let Some((code, reason)) = refusal_of(answer) {
+        if code == "no-answer" {
+            relay.reset(ResetCode::TargetSilent, "the agent did not answer in time");
+        }
+        audit::session_refused(actor, raw.asked(Some(&id)), code, &reason);
+        app.metrics.session_refused(code);
+        return;
+    }
+    app.metrics.stage(Step::Open, begun.elapsed());
+
+    let facts = SessionFacts {
+        id: id.clone(),
+        server: ask.server.clone(),
+        login: grant.login.clone(),
+        permission: ask.permission.clone(),
+        policy: grant.policy.clone(),
+    };
+    let since = app.clock.now();
+    let until = grant.until(since, app.settings.limits.session);
+    let counted = Arc::clone(&relay);
+    place.open(info(&facts, who, from, since, until), move || {
+        let bytes = counted.bytes();
+        (bytes.up, bytes.down)
+    });
+    let gauge = app.metrics.session_opened();
+    audit::session_opened(actor, &facts);
+
+    let opened = Instant::now();
+    let session = Session {
+        app,
+        who,
+        ask: &ask,
+        from,
+        relay: &relay,
+        since,
+    };
+    let (end, cause) = session.watch(grant, epoch).await;
+
+    let how = cause.unwrap_or_else(|| how(&end.how));
+    let duration = opened.elapsed();
+    let detail = detail(&end.how);
+    let ending = Ending {
+        up: end.bytes.up,
+        down: end.bytes.down,
+        duration,
+        how,
+        detail,
+    };
+    audit::session_closed(actor, &facts, &ending);
+    app.metrics
+        .session_ended(how, end.bytes.up, end.bytes.down, duration);
+    drop((gauge, place));
+}
+
+/// A session while it lives.
+struct Session<'a> {
+    app: &'a App,
+    who: &'a Authenticated,
+    ask: &'a Ask,
+    from: IpAddr,
+    relay: &'a Relay,
+    since: Time,
+}
+
+impl Session<'_> {
+    /// Waits for the end, or brings it about. The second value says why, when the hub did.
+    async fn watch(
+        &self,
+        mut grant: Grant,
+        mut epoch: watch::Receiver<u64>,
+    ) -> (RelayEnd, Option<&'static str>) {
+        loop {
+            let deadline = self.deadline(&grant);
+            let (code, cause, words) = tokio::select! {
+                biased;
+                end = self.relay.ended() => return (end, None),
+                () = self.app.shutdown.reached(Stage::Cut) => {
+                    (ResetCode::ShuttingDown, "shutting-down", "the hub shuts down".to_owned())
+                }
+                () = deadline => (ResetCode::MaxAge, "max-age", "the session was as long as it may be".to_owned()),
+                changed = epoch.changed() => match self.look_again(&grant, changed.is_ok()).await {
+                    Ok(granted) => {
+                        grant = granted;
+                        continue;
+                    }
+                    Err(refusal) => (ResetCode::Revoked, "revoked", refusal.public),
+                },
+            };
+            self.relay.reset(code, &words);
+            let end = match timeout(defaults::CUT, self.relay.ended()).await {
+                Ok(end) => end,
+                Err(_) => RelayEnd {
+                    bytes: self.relay.bytes(),
+                    how: RelayHow::Reset {
+                        by: RelayParty::Relay,
+                        code,
+                        text: words,
+                    },
+                },
+            };
+            return (end, Some(cause));
+        }
+    }
+
+    async fn look_again(&self, grant: &Grant, alive: bool) -> Result<Grant, Refusal> {
+        if !alive {
+            // Nobody is left who would tell of changes; that is a hub that ends.
+            return Err(Refusal::new(RefuseCode::Draining, "the hub ends"));
+        }
+        let Some(who) = self.app.people.refresh(self.who) else {
+            return Err(Refusal::new(
+                RefuseCode::Unauthenticated,
+                "your token is no longer accepted",
+            ));
+        };
+        match authorize::reauthorize(self.app, &who, grant, self.ask, self.from).await {
+            // A store that does not answer takes nothing back: the next change asks again.
+            Err(refusal) if refusal.code == RefuseCode::Internal => {
+                tracing::warn!(
+                    cause = refusal.reason(),
+                    "a live session cannot be looked at again"
+                );
+                Ok(grant.clone())
+            }
+            decided => decided,
+        }
+    }
+
+    async fn deadline(&self, grant: &Grant) {
+        let Some(until) = grant.until(self.since, self.app.settings.limits.session) else {
+            return std::future::pending().await;
+        };
+        // The wall clock may jump, and a sleep must not be longer than it can be wrong.
+        loop {
+            let left = until.saturating_since(self.app.clock.now());
+            if left.is_zero() {
+                return;
+            }
+            tokio::time::sleep(left.min(defaults::REEVALUATE_EVERY)).await;
+        }
+    }
+}
+
+fn attributes(
+    ask: &Ask,
+    grant: &Grant,
+    id: &SessionId,
+    who: &Authenticated,
+) -> Result<Attributes, kedge_proto::AttributesFull> {
+    Attributes::new()
+        .with(AttributeId::SERVER, ask.server.as_str().to_owned())?
+        .with(AttributeId::LOGIN, grant.login.as_str().to_owned())?
+        .with(AttributeId::SESSION, id.as_str().to_owned())?
+        .with(
+            AttributeId::SUBJECT,
+            who.principal.subject.as_str().to_owned(),
+        )
+}
+
+/// Why the session did not come about; `None` when it did.
+fn refusal_of(
+    answer: Result<Result<(), StreamError>, tokio::time::error::Elapsed>,
+) -> Option<(&'static str, String)> {
+    match answer {
+        Ok(Ok(())) => None,
+        Ok(Err(StreamError::Refused { code, text })) => Some((authorize::word(code), text)),
+        Ok(Err(StreamError::Reset { code, text })) => Some(("reset", format!("{code}: {text}"))),
+        Ok(Err(error)) => Some(("link-lost", error.to_string())),
+        Err(_) => Some(("no-answer", "the agent did not answer in time".to_owned())),
+    }
+}
+
+fn info(
+    facts: &SessionFacts,
+    who: &Authenticated,
+    from: IpAddr,
+    since: Time,
+    until: Option<Time>,
+) -> SessionInfo {
+    SessionInfo {
+        id: facts.id.clone(),
+        issuer: who.principal.issuer.clone(),
+        subject: who.principal.subject.clone(),
+        server: facts.server.clone(),
+        login: facts.login.clone(),
+        permission: facts.permission.clone(),
+        policy: facts.policy.clone(),
+        source: crate::tunnel::line(from),
+        since,
+        until,
+        bytes_up: 0,
+        bytes_down: 0,
+    }
+}
+
+/// How a session ended, as a word for logs and labels.
+fn how(how: &RelayHow) -> &'static str {
+    match how {
+        RelayHow::AcceptorLost => "agent-lost",
+        RelayHow::Finished => "finished",
+        RelayHow::OpenerLost => "client-lost",
+        RelayHow::Refused { .. } => "refused",
+        RelayHow::Reset {
+            by: RelayParty::Acceptor,
+            ..
+        } => "reset-by-agent",
+        RelayHow::Reset {
+            by: RelayParty::Opener,
+            ..
+        } => "reset-by-client",
+        RelayHow::Reset {
+            by: RelayParty::Relay,
+            ..
+        } => "reset-by-hub",
+        _ => "unknown",
+    }
+}
+
+fn detail(how: &RelayHow) -> &str {
+    match how {
+        RelayHow::Refused { text, .. } | RelayHow::Reset { text, .. } => text,
+        _ => "",
+    }
+}

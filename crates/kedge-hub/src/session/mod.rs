@@ -1,0 +1,19 @@
+//! Sessions: one authorised use of a server by one person.
+//!
+//! ```text
+//!  OPEN ─▶ asked ── authorize ─▶ granted ── place in the table ─▶ relay ── agent says OPENED ─▶ live ─▶ ended
+//!            │          │                        │                  │                          │
+//!            └──────────┴─── REFUSED + one audit event ─────────────┘     one opening and one closing audit event
+//! ```
+//!
+//! A live session is looked at again whenever something it rests on changed (its policy, its server, its person), and
+//! ends within seconds when it would not be granted any more.
+
+pub mod authorize;
+mod client;
+mod live;
+mod table;
+
+pub use authorize::{Ask, Grant, Refusal};
+pub use client::serve;
+pub use table::{Full, Place, Sessions};

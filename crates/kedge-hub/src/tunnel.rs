@@ -1,0 +1,164 @@
+//! An agent's link: how it comes into the registry, what it may do there, and how it goes.
+
+use std::{net::IpAddr, time::Duration};
+
+use kedge_api::{AgentPublicKey, Line, Server, ServerName, Uid};
+use kedge_service::Stage;
+use kedge_tunnel::{CloseReason, Link, LinkConfig, LinkEnd, PendingUpgrade, RefuseCode, Side};
+use tracing::{info, warn};
+
+use crate::{app::App, defaults, http::Agent, presence::Live, registry::Departure};
+
+/// The way to a server.
+#[derive(Clone, Debug)]
+pub struct Tunnel {
+    /// The link itself.
+    pub link: Link,
+    /// The key that opened it.
+    pub key: AgentPublicKey,
+    /// The server it was opened for: a namesake that comes later is another one.
+    pub uid: Option<Uid>,
+    /// How it shows in the status.
+    pub live: Live,
+}
+
+/// Serves an agent's link to its end. `held` is given back when the link is up: what the admission costs.
+///
+/// # Cancel safety
+/// When dropped, the link ends as if the connection had broken.
+pub async fn serve<H>(app: App, agent: Agent, pending: PendingUpgrade, held: H) {
+    let protocol = pending.protocol();
+    let websocket = match pending.websocket().await {
+        Ok(websocket) => websocket,
+        Err(error) => {
+            tracing::debug!(%error, "an agent's tunnel did not begin");
+            return;
+        }
+    };
+    let mut config = LinkConfig::default();
+    config.max_streams = defaults::STREAMS_PER_AGENT;
+    let (link, driver) = Link::new(websocket, Side::Server, config);
+    let name = agent.server.name();
+    let tunnel = Tunnel {
+        link: link.clone(),
+        key: agent.key,
+        uid: agent.server.metadata.uid.clone(),
+        live: Live {
+            since: app.clock.now(),
+            remote: Some(line(agent.from)),
+            protocol: protocol.parse().ok(),
+        },
+    };
+    let (generation, replaced) = app.tunnels.register(name.clone(), tunnel.clone());
+    if let Some(old) = replaced {
+        info!(server = %name, from = %agent.from, "agent dialled again; its older tunnel is replaced");
+        old.link.close(CloseReason::Replaced);
+    }
+    // The server may have gone between the look at its key and the registration, when nobody could have told.
+    if is_foreign(&app, &name, &tunnel).await {
+        link.close(CloseReason::Revoked);
+    }
+    app.presence.mark(name.clone());
+    let gauge = app.metrics.tunnel();
+    drop(held);
+    info!(server = %name, from = %agent.from, protocol, "agent connected");
+
+    let drive = Box::pin(driver.run());
+    let end = tokio::select! {
+        end = drive => end,
+        never = steer(&app, &link) => match never {},
+    };
+    drop(gauge);
+    let departure = app.tunnels.unregister(&name, generation);
+    if departure == Departure::Gone {
+        app.presence.mark(name.clone());
+    }
+    match &end {
+        LinkEnd::Protocol(_) | LinkEnd::Rejected { .. } => {
+            warn!(server = %name, %end, "agent disconnected")
+        }
+        LinkEnd::Replaced => {}
+        _ => info!(server = %name, %end, "agent disconnected"),
+    }
+}
+
+/// Closes every tunnel whose server is gone or has another key now.
+pub(crate) async fn close_foreign(app: &App) {
+    for (name, tunnel) in app.tunnels.all() {
+        if is_foreign(app, &name, &tunnel).await {
+            tunnel.link.close(CloseReason::Revoked);
+        }
+    }
+}
+
+async fn is_foreign(app: &App, name: &ServerName, tunnel: &Tunnel) -> bool {
+    match app.store.find::<Server>(name).await {
+        Ok(Some(server)) => {
+            server.metadata.uid != tunnel.uid || server.spec.agent_key != Some(tunnel.key)
+        }
+        Ok(None) => true,
+        // A store that does not answer takes nothing back.
+        Err(_) => false,
+    }
+}
+
+/// What the hub does with an agent's link besides relaying: agents open no streams, and go when the hub goes.
+async fn steer(app: &App, link: &Link) -> std::convert::Infallible {
+    let mut told = false;
+    loop {
+        tokio::select! {
+            biased;
+            () = app.shutdown.reached(Stage::Cut) => {
+                // Sessions are told first why they end; the link then goes with what is queued.
+                app.shutdown.sessions().idle().await;
+                link.close(CloseReason::ShuttingDown);
+                return std::future::pending().await;
+            }
+            () = app.shutdown.reached(Stage::Goaway), if !told => {
+                told = true;
+                link.goaway(spread(app.settings.shutdown.goaway_spread));
+            }
+            incoming = link.accept() => match incoming {
+                Some(incoming) => incoming.refuse(RefuseCode::Denied, "agents open no streams at this hub"),
+                None => return std::future::pending().await,
+            },
+        }
+    }
+}
+
+/// Somewhere within `limit`: those who are told to come back must not come at once.
+pub(crate) fn spread(limit: Duration) -> Duration {
+    // Without randomness everybody gets the middle, which is better than nobody being told.
+    let share = kedge_api::random::bytes().map_or(u32::MAX / 2, u32::from_be_bytes);
+    limit.mul_f64(f64::from(share) / f64::from(u32::MAX))
+}
+
+/// An address as one line of a status.
+#[expect(
+    clippy::expect_used,
+    reason = "an address in text has neither control characters nor spaces"
+)]
+pub(crate) fn line(address: IpAddr) -> Line {
+    address.to_string().parse().expect("an address is a line")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reconnects_are_spread_within_the_limit() {
+        let limit = Duration::from_secs(5);
+        let delays: Vec<_> = (0..64).map(|_| spread(limit)).collect();
+        assert!(delays.iter().all(|delay| *delay <= limit));
+        assert!(delays.iter().max() > delays.iter().min());
+        assert_eq!(spread(Duration::ZERO), Duration::ZERO);
+    }
+
+    #[test]
+    fn every_address_is_a_line() {
+        for address in ["192.0.2.1", "2001:db8::1", "::"] {
+            line(address.parse().unwrap());
+        }
+    }
+}
