@@ -164,8 +164,7 @@ pub async fn no_change_is_no_write(store: SharedStore) {
         .await
         .unwrap();
     assert_eq!(same, there);
-    let list = store.list::<Server>(&everything()).await.unwrap();
-    assert_eq!(list.metadata.resource_version, version(&there));
+    assert_eq!(store.get::<Server>("web01").await.unwrap(), there);
 }
 
 /// A deletion answers with what it deleted; a later object of that name is another one.
@@ -228,5 +227,6 @@ pub async fn versions_only_grow(store: SharedStore) {
     seen.push(version(&store.create(&server("web01")).await.unwrap()));
     assert!(seen.is_sorted_by(|a, b| a < b), "{seen:?}");
     let list = store.list::<Server>(&everything()).await.unwrap();
-    assert_eq!(Some(&list.metadata.resource_version), seen.last());
+    // Others may write to a store that is shared.
+    assert!(list.metadata.resource_version >= seen[4]);
 }
