@@ -111,7 +111,7 @@ impl std::fmt::Display for Ran {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let shown = |bytes: &[u8]| {
             let text = String::from_utf8_lossy(bytes).into_owned();
-            text.chars().take(4000).collect::<String>()
+            text.chars().take(20_000).collect::<String>()
         };
         write!(
             f,

@@ -41,10 +41,10 @@ fn what_is_ours_exits_255_with_a_reason() -> Result<()> {
             .alice
             .kedge_ssh(&[SERVER, "true"])?
             .exits(255)?
-            .says(&["offline"])?;
+            .says(&["not connected"])?;
         run(stack.alice.openssh("ssh", &[stack.host().as_str(), "true"]))?
             .exits(255)?
-            .says(&["offline"])?;
+            .says(&["not connected"])?;
         Ok(())
     })
 }

@@ -39,7 +39,7 @@ fn format(workspace: &Workspace) -> Result<()> {
     let mut command = cargo();
     command
         .current_dir(&workspace.root)
-        .args(["fmt", "--all", "--check"]);
+        .args(["fmt", "--all", "--check", "--", "-l"]);
     Step::new(command).quietly(defaults::BUILD).map(drop)
 }
 
@@ -82,10 +82,10 @@ fn advisories(workspace: &Workspace, tally: &mut Tally) {
         let cause = said
             .lines()
             .map(str::trim)
-            .find(|line| line.contains("error") || line.contains("failed"));
+            .find(|line| line.starts_with("fatal: "));
         let reason = format!(
             "the advisory database cannot be had: {}",
-            cause.unwrap_or("no answer in time")
+            cause.unwrap_or("it was not fetched")
         );
         return tally.skipped(GROUP, name, &reason);
     }
