@@ -7,7 +7,6 @@ use serde::de::DeserializeOwned;
 
 use crate::defaults::{JSON_MAX_DEPTH, OBJECT_MAX_BYTES};
 use crate::meta::{FieldError, Resource};
-use crate::names::ObjectName;
 use crate::status::{Status, StatusReason};
 use crate::text::Printable;
 
@@ -28,35 +27,6 @@ pub fn object<R: Resource>(bytes: &[u8], old: Option<&R>) -> Result<R, Status> {
             &errors,
         )),
     }
-}
-
-/// Reads an object that is to be created, and gives it `name` if it brings none.
-///
-/// # Errors
-/// As [`object`].
-pub fn object_or_named<R: Resource>(bytes: &[u8], name: &ObjectName) -> Result<R, Status> {
-    match with_name(bytes, name) {
-        Some(named) => object(&named, None),
-        None => object(bytes, None),
-    }
-}
-
-/// The same object with a name, if it is an object without one.
-fn with_name(bytes: &[u8], name: &ObjectName) -> Option<Vec<u8>> {
-    if bytes.len() > OBJECT_MAX_BYTES || depth(bytes) > JSON_MAX_DEPTH {
-        return None;
-    }
-    let mut value: serde_json::Value = serde_json::from_slice(bytes).ok()?;
-    let metadata = value
-        .as_object_mut()?
-        .entry("metadata")
-        .or_insert_with(|| serde_json::json!({}));
-    let metadata = metadata.as_object_mut()?;
-    if metadata.contains_key("name") {
-        return None;
-    }
-    metadata.insert("name".to_owned(), name.as_str().into());
-    serde_json::to_vec(&value).ok()
 }
 
 /// Reads any body, refusing fields that its type does not have.

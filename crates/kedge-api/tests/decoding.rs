@@ -239,30 +239,6 @@ fn join_tokens_are_checked() {
 }
 
 #[test]
-fn an_object_without_a_name_is_given_one() {
-    let name = "abcdefghij".parse().unwrap();
-    let head = r#""apiVersion":"kedge.dev/v1alpha1","kind":"JoinToken","spec":{}"#;
-    for (metadata, expected) in [
-        ("", Some("abcdefghij")),
-        (r#","metadata":{}"#, Some("abcdefghij")),
-        (r#","metadata":{"labels":{"a":"b"}}"#, Some("abcdefghij")),
-        (r#","metadata":{"name":"aaaaaaaaaa"}"#, Some("aaaaaaaaaa")),
-        (r#","metadata":{"name":""}"#, None),
-        (r#","metadata":{"name":null}"#, None),
-        (r#","metadata":{"lables":{}}"#, None),
-        (r#","metadata":7"#, None),
-    ] {
-        let body = format!("{{{head}{metadata}}}");
-        let read = decode::object_or_named::<JoinToken>(body.as_bytes(), &name);
-        let found = read.ok().map(|token| token.metadata.name.to_string());
-        assert_eq!(found.as_deref(), expected, "{metadata}");
-    }
-    for body in ["", "7", "[]", "{", &"[".repeat(100_000)] {
-        assert!(decode::object_or_named::<JoinToken>(body.as_bytes(), &name).is_err());
-    }
-}
-
-#[test]
 fn tokens_are_spent_by_use_and_by_time() {
     let mut token = JoinToken::new("abcdefghij".parse().unwrap(), Default::default());
     let now = "2026-01-01T12:00:00Z".parse().unwrap();
