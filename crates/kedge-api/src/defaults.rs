@@ -34,8 +34,6 @@ pub const RSA_MAX_BITS: usize = 16_384;
 pub const POLICY_LIST_MAX: usize = 256;
 /// Uses of one join token: more is a fleet, and a fleet deserves several tokens.
 pub const JOIN_TOKEN_USES_MAX: u32 = 10_000;
-/// Life of a join token that names none.
-pub const JOIN_TOKEN_LIFETIME: Duration = Duration::from_secs(60 * 60);
 /// Life of an agent's assertion: one dial, through a slow proxy.
 pub const ASSERTION_LIFETIME: Duration = Duration::from_secs(60);
 /// How far two clocks may disagree about an assertion.
