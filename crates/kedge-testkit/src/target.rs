@@ -7,9 +7,16 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 
 use anyhow::{Context, Result};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 /// The greeting a target sends, so that an agent takes it for an sshd.
 pub const BANNER: &[u8] = b"SSH-2.0-kedge_test\r\n";
+
+/// How long one look at a socket lasts.
+const PATIENCE: Timespec = Timespec {
+    tv_sec: 1,
+    tv_nsec: 0,
+};
 
 /// What a target does with a connection.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -121,17 +128,13 @@ fn serve(mut stream: &TcpStream, manner: Manner) -> std::io::Result<()> {
         Manner::Source => loop {
             stream.write_all(&buffer)?;
         },
-        // The peer's end shows as the end of `peek`; until then its bytes stay in the kernel, unread.
-        Manner::Stall | Manner::Silent => {
-            stream.set_read_timeout(Some(crate::defaults::POLL))?;
-            loop {
-                match stream.peek(&mut buffer) {
-                    Ok(0) => return Ok(()),
-                    Ok(_) => std::thread::sleep(crate::defaults::POLL),
-                    Err(error) if matches!(error.kind(), std::io::ErrorKind::WouldBlock) => {}
-                    Err(error) => return Err(error),
-                }
+        // Its bytes stay in the kernel, unread; the peer's end shows on the socket itself.
+        Manner::Stall | Manner::Silent => loop {
+            let mut look = [PollFd::new(&stream, PollFlags::RDHUP)];
+            poll(&mut look, Some(&PATIENCE))?;
+            if look.iter().any(|seen| !seen.revents().is_empty()) {
+                return Ok(());
             }
-        }
+        },
     }
 }

@@ -21,7 +21,7 @@ fn get_in_every_form() -> Result<()> {
             "wide is no wider"
         );
         ensure!(
-            get(&["srv", "-o", "name"])?.out().trim() == format!("server/{SERVER}"),
+            get(&["srv", "-o", "name"])?.out().trim() == format!("server.kedge.dev/{SERVER}"),
             "the short name"
         );
         let one = get(&["server", SERVER, "-o", "json"])?.json()?;

@@ -2,6 +2,8 @@
 //! reason, and nothing else.
 
 use kedge_proto::{Frame, ResetCode, StreamId};
+use std::time::Instant;
+
 use kedge_testkit::peers::{Mask, Message, Opcode};
 
 use crate::prelude::*;

@@ -12,7 +12,6 @@ fn hostile() -> Vec<String> {
         "web01\nforged".to_owned(),
         "web01\u{202e}".to_owned(),
         "web01 ".to_owned(),
-        "WEB01".to_owned(),
         "ｗeb01".to_owned(),
         "web01;touch PROOF".to_owned(),
         "$(touch PROOF)".to_owned(),

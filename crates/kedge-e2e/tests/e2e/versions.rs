@@ -13,7 +13,10 @@ fn a_peer_without_a_common_version_learns_which_side_to_upgrade() -> Result<()> 
                 .upgrade(protocols);
             request.send(endpoint)
         };
-        for (protocols, side) in [("kedge.v0", "client"), ("kedge.v99", "hub")] {
+        for (protocols, side) in [
+            ("kedge.v0", "upgrade the caller"),
+            ("kedge.v99", "upgrade the hub"),
+        ] {
             let reply = ask(protocols)?;
             ensure!(reply.status != 101, "{protocols} was agreed on");
             ensure!(reply.status / 100 == 4, "{protocols}: {}", reply.status);
@@ -23,10 +26,7 @@ fn a_peer_without_a_common_version_learns_which_side_to_upgrade() -> Result<()> 
                 .and_then(Value::as_str)
                 .unwrap_or_default()
                 .to_owned();
-            ensure!(
-                said.contains("upgrade") && said.to_lowercase().contains(side),
-                "{protocols}: {said}"
-            );
+            ensure!(said.contains(side), "{protocols}: {said}");
         }
         let reply = ask("kedge.v99, kedge.v1, kedge.v0")?;
         ensure!(reply.status == 101, "{} {}", reply.status, reply.text());
