@@ -137,6 +137,12 @@ impl Agent {
         self.reloader.clone()
     }
 
+    /// Its counters.
+    #[must_use]
+    pub fn metrics(&self) -> AgentMetrics {
+        self.tunnel.metrics.clone()
+    }
+
     /// Runs until its [`Shutdown`] begins, and then through to the end.
     ///
     /// The service manager hears READY at once: whether the hub answers is no reason to hold up a

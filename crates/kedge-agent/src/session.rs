@@ -112,12 +112,14 @@ async fn relay(incoming: Incoming, context: &SessionContext) -> (SessionResult, 
         move |fault: &io::Error| tell(&resetter, &target, fault)
     };
     let mut target = Watched::new(target, defaults::TARGET_FIRST_BYTE_TIME, on_fault);
+    let cut = async {
+        context.shutdown.reached(Stage::Cut).await;
+        // Before the splice is dropped, which would say something less helpful.
+        resetter.reset(ResetCode::ShuttingDown, "the agent is stopping");
+    };
     let spliced = tokio::select! {
         spliced = splice(stream, &mut target, ResetCode::TargetReset) => Some(spliced.end),
-        () = context.shutdown.reached(Stage::Cut) => {
-            resetter.reset(ResetCode::ShuttingDown, "the agent is stopping");
-            None
-        }
+        () = cut => None,
     };
     let result = match spliced {
         Some(SpliceEnd::Finished) => SessionResult::finished,

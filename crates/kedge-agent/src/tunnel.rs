@@ -365,3 +365,47 @@ fn advice(error: &HubError) -> Option<String> {
 
 /// Streams beyond the sessions' limit that are heard and refused with words.
 const REFUSABLE_STREAMS: u32 = 16;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(retry_after: Option<Duration>) -> Setback {
+        let status = StatusCode::SERVICE_UNAVAILABLE;
+        Setback::Failed(HubError::Refused {
+            status,
+            reason: None,
+            retry_after,
+        })
+    }
+
+    #[test]
+    fn a_hub_that_names_a_pause_is_obeyed_within_reason() {
+        for setback in [
+            Setback::Goaway(Duration::from_secs(7)),
+            refused(Some(Duration::from_secs(7))),
+        ] {
+            let pause = pause(&setback, &mut Backoff::default());
+            assert!(pause >= Duration::from_secs(7), "{pause:?}");
+            assert!(pause <= Duration::from_secs(14), "{pause:?}");
+        }
+        let year = Duration::from_secs(365 * 86400);
+        for setback in [Setback::Goaway(year), refused(Some(year))] {
+            let pause = pause(&setback, &mut Backoff::default());
+            assert!(pause <= Duration::from_secs(60), "{pause:?}");
+        }
+    }
+
+    #[test]
+    fn goaway_for_ever_is_no_busy_loop() {
+        let mut backoff = Backoff::default();
+        for _ in 0..20 {
+            pause(&Setback::Goaway(Duration::ZERO), &mut backoff);
+        }
+        // The ceiling has grown: on average a pause is half of it.
+        let pauses: Duration = (0..20)
+            .map(|_| pause(&Setback::Goaway(Duration::ZERO), &mut backoff))
+            .sum();
+        assert!(pauses > Duration::from_secs(60), "{pauses:?}");
+    }
+}

@@ -122,6 +122,7 @@ impl Hub {
         tasks.spawn(async move {
             let mut connections = JoinSet::new();
             while let Ok((stream, _)) = listener.accept().await {
+                kedge_tunnel::socket_options(&stream);
                 let (shared, tls) = (shared.clone(), tls.clone());
                 connections.spawn(async move {
                     match tls {
