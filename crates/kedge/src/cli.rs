@@ -41,7 +41,8 @@ pub struct Cli {
 pub struct Globals {
     /// The hub meant, by its name in the configuration [default: `default-hub` there]
     #[arg(
-        long,
+        id = "global_hub",
+        long = "hub",
         global = true,
         value_name = "NAME",
         help_heading = "Global options"
@@ -95,9 +96,11 @@ pub enum Command {
     )]
     Ssh(SshArgs),
     /// Carry one SSH connection over standard input and output (ssh's ProxyCommand)
-    #[command(after_help = "Examples:\n  \
-        ssh -o ProxyCommand='kedge proxy web01' web01\n\n\
-        `kedge ssh-config` writes that line, and the ones about host keys that belong to it.")]
+    #[command(
+        after_help = "`kedge ssh-config` writes this line, and the ones about host keys that belong to it.\n\n\
+        Examples:\n  \
+        ssh -o ProxyCommand='kedge proxy web01' web01"
+    )]
     Proxy(ProxyArgs),
     /// Print a server's pinned host keys (ssh's KnownHostsCommand)
     #[command(after_help = "Examples:\n  kedge known-hosts web01.kedge")]

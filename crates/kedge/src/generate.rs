@@ -7,7 +7,7 @@ use kedge_service::{Failure, reference};
 
 use crate::app::App;
 use crate::cli::{self, CompletionArgs, ManArgs, ReferenceArgs, ReferencePage};
-use crate::config::Config;
+use crate::config::{Config, HubConfig};
 use crate::exit::Exit;
 use crate::failure::failure;
 
@@ -60,13 +60,17 @@ pub fn print_reference(app: &mut App<'_>, arguments: &ReferenceArgs) -> Result<(
 /// `docs/reference/config.toml.md`
 #[must_use]
 pub fn config_page() -> String {
-    reference::markdown(
+    let page = reference::markdown(
         "config.toml",
-        "The hubs a person uses: `$XDG_CONFIG_HOME/kedge/config.toml`, by default \
-         `~/.config/kedge/config.toml`. `kedge login` writes it and keeps your comments; it can be \
-         written by hand as well. `[hubs.*]` is one table for each hub, by the hub's name.",
+        "The hubs a person uses: `$XDG_CONFIG_HOME/kedge/config.toml`, by default\n\
+         `~/.config/kedge/config.toml`. `kedge login` writes it and keeps your comments; it can be\n\
+         written by hand as well. An unknown key is refused with its line and the nearest right name.",
         &schemars::schema_for!(Config),
-    )
+    );
+    // The keys of a table whose name is the person's choice.
+    let hub = reference::markdown("", "", &schemars::schema_for!(HubConfig));
+    let hub = hub.split_once("| key").map_or("", |(_, table)| table);
+    format!("{}\n\n## `[hubs.NAME]`\n\n| key{hub}", page.trim_end())
 }
 
 /// `docs/reference/cli.md`
@@ -156,6 +160,9 @@ fn arguments<'a>(page: &mut String, arguments: impl Iterator<Item = &'a clap::Ar
         if !shown.is_empty() {
             let _ = write!(page, "; one of {}", shown.join(", "));
         }
+        if let [default] = argument.get_default_values() {
+            let _ = write!(page, " [default: {}]", default.to_string_lossy());
+        }
         page.push_str(" |\n");
     }
 }
@@ -193,7 +200,7 @@ SIGPIPE.
 |---|---|
 | `XDG_CONFIG_HOME`, `XDG_STATE_HOME` | where `~/.config` and `~/.local/state` are |
 | `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY`, `NO_PROXY` | the HTTP proxy on the way to a hub, also in small letters |
-| `NO_COLOR` | no colours |
+| `NO_COLOR` | nothing to do: no output has colours |
 
 No secret is ever read from the environment or from an option's value.
 ";

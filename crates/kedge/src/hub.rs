@@ -57,7 +57,7 @@ pub enum HubError {
         /// Where.
         url: HubUrl,
         /// Why.
-        source: DialError,
+        source: Box<DialError>,
     },
     /// Nobody is logged in there.
     #[error("not logged in at hub `{hub}`")]
@@ -137,7 +137,7 @@ impl Hub {
             Err(source) => Err(HubError::Dial {
                 hub: name,
                 url,
-                source,
+                source: Box::new(source),
             }),
         }
     }
@@ -407,7 +407,7 @@ impl Hub {
         HubError::Dial {
             hub: self.name.clone(),
             url: self.url.clone(),
-            source,
+            source: Box::new(source),
         }
     }
 

@@ -48,14 +48,13 @@ use exit::Exit;
 /// Runs one command line. Returns the exit code, unless the process has become `ssh`.
 pub fn run(words: Vec<OsString>, environment: &Environment, terminal: Terminal<'_>) -> ExitCode {
     let (ours, ssh_words) = cli::set_ssh_words_apart(words);
-    let is_for_ssh = !ssh_words.is_empty();
     let parsed = cli::definition()
         .color(ColorChoice::Never)
-        .try_get_matches_from(ours)
+        .try_get_matches_from(&ours)
         .and_then(|matches| Cli::from_arg_matches(&matches));
     let cli = match parsed {
         Ok(cli) => cli,
-        Err(error) => return refuse_line(&error, is_for_ssh, terminal),
+        Err(error) => return refuse_line(&error, &ours, terminal),
     };
     let is_for_ssh = matches!(cli.command, Command::Ssh(_) | Command::Proxy(_));
     let Terminal {
@@ -108,7 +107,7 @@ fn dispatch(app: &mut App<'_>, command: Command, ssh_words: Vec<OsString>) -> Re
 }
 
 /// Help and version go to standard output; a line that makes no sense to standard error, in our form.
-fn refuse_line(error: &clap::Error, is_for_ssh: bool, terminal: Terminal<'_>) -> ExitCode {
+fn refuse_line(error: &clap::Error, words: &[OsString], terminal: Terminal<'_>) -> ExitCode {
     use clap::error::ErrorKind;
     let text = error.render().to_string();
     match error.kind() {
@@ -126,40 +125,41 @@ fn refuse_line(error: &clap::Error, is_for_ssh: bool, terminal: Terminal<'_>) ->
             let _ = terminal.err.write_all(text.as_bytes());
             ExitCode::from(Exit::Usage.code())
         }
-        _ => {
-            let line = text.trim_start_matches("error: ");
-            let line = line.split("\n\nUsage:").next().unwrap_or(line);
-            let words: Vec<_> = line.split_whitespace().collect();
-            let exit = if is_for_ssh { Exit::Ssh } else { Exit::Usage };
-            let hint = text.lines().rev().find_map(|line| {
-                Some(
-                    line.trim()
-                        .strip_prefix("For more information, try '")?
-                        .trim_end_matches("'."),
-                )
-            });
-            let failed = failure::failure(exit, words.join(" "));
-            let failed = match hint {
-                Some(_) => failed.hint(help_hint(&text)),
-                None => failed,
-            };
-            tell(&failed, terminal.err)
-        }
+        _ => tell(&wrong_line(&text, words), terminal.err),
     }
 }
 
-/// The command whose help explains: the usage line up to its first argument.
-fn help_hint(text: &str) -> String {
-    let usage = text.split("Usage: ").nth(1).unwrap_or("kedge");
-    let words = usage.split_whitespace();
-    let command: Vec<_> = words
-        .take_while(|word| {
-            word.bytes()
-                .all(|byte| byte.is_ascii_lowercase() || byte == b'-')
-        })
-        .take_while(|word| !word.starts_with('-'))
-        .collect();
-    format!("{} --help", command.join(" "))
+/// clap's paragraphs as our one line and one hint.
+fn wrong_line(text: &str, words: &[OsString]) -> Failure {
+    let command = command_path(words);
+    let exit = match command.as_str() {
+        "kedge proxy" | "kedge ssh" => Exit::Ssh,
+        _ => Exit::Usage,
+    };
+    let one_line = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let mut paragraphs = text.split("\n\n");
+    let first = paragraphs.next().unwrap_or(text);
+    let failed = failure::failure(exit, one_line(first.trim_start_matches("error: ")));
+    let tip = paragraphs.find_map(|text| text.trim_start().strip_prefix("tip: "));
+    match tip {
+        Some(tip) => failed.hint(one_line(tip)),
+        None => failed.hint(format!("{command} --help")),
+    }
+}
+
+/// The command that is meant: as deep as the words lead.
+fn command_path(words: &[OsString]) -> String {
+    let definition = cli::definition();
+    let mut command = &definition;
+    let mut path = String::from("kedge");
+    for word in words.iter().skip(1).filter_map(|word| word.to_str()) {
+        if let Some(child) = command.find_subcommand(word) {
+            path.push(' ');
+            path.push_str(child.get_name());
+            command = child;
+        }
+    }
+    path
 }
 
 fn tell(failed: &Failure, err: &mut dyn std::io::Write) -> ExitCode {

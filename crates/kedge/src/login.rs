@@ -9,8 +9,8 @@ use std::path::Path;
 use kedge_api::rest::WhoAmI;
 use kedge_api::text::Printable;
 use kedge_api::{HubName, HubUrl};
+use kedge_service::Failure;
 use kedge_service::files;
-use kedge_service::{Failure, report::chain};
 use kedge_tunnel::{CertificatePin, DialError};
 use secrecy::{ExposeSecret, SecretString};
 
@@ -260,30 +260,20 @@ fn trust(
 
 /// Says which certificate was shown, and with what to compare it.
 fn not_trusted(error: HubError, arguments: &LoginArgs) -> Failure {
-    let text = match &error {
-        HubError::Dial {
-            source: DialError::Untrusted { pin, .. },
-            url,
-            ..
-        } => {
-            return untrusted(url, pin, arguments);
+    if let HubError::Dial { url, source, .. } = &error {
+        match source.as_ref() {
+            DialError::Untrusted { pin, .. } => return untrusted(url, pin, arguments),
+            DialError::PinMismatch { .. } => {
+                let text = format!("{url} shows another certificate: {source}");
+                return failure(Exit::Failure, text).hint(
+                    "if the hub got a new certificate, compare this with the pin that kedge-hub \
+                     prints at its start, and log in again with --pin",
+                );
+            }
+            _ => {}
         }
-        HubError::Dial {
-            source: DialError::PinMismatch { got, .. },
-            url,
-            ..
-        } => {
-            format!(
-                "{url} shows another certificate than the pinned one: it shows {got} ({})",
-                chain(&error)
-            )
-        }
-        _ => return error.into_failure(),
-    };
-    failure(Exit::Failure, text).hint(
-        "if the hub got a new certificate, compare this with the pin that kedge-hub prints at its \
-         start, and log in again with --pin",
-    )
+    }
+    error.into_failure()
 }
 
 fn untrusted(url: &HubUrl, pin: &CertificatePin, arguments: &LoginArgs) -> Failure {

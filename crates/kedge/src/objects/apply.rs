@@ -3,7 +3,7 @@
 //! Merged as RFC 7396 has it: a field that the file has replaces the hub's, `null` removes it, and what
 //! the file does not mention stays. So a file with labels does not lose a server its host keys.
 
-use kedge_api::StatusReason;
+use kedge_api::{JoinToken, Resource, StatusReason};
 use kedge_service::Failure;
 use serde_json::Value;
 
@@ -14,7 +14,7 @@ use crate::app::{App, block_on};
 use crate::cli::{ApplyArgs, OutputFormat};
 use crate::defaults;
 use crate::exit::Exit;
-use crate::failure::{IntoFailure, failure};
+use crate::failure::{IntoFailure, failure, usage};
 use crate::hub::{Hub, HubError};
 
 /// What became of an object.
@@ -35,6 +35,13 @@ pub fn run(app: &mut App<'_>, arguments: &ApplyArgs) -> Result<(), Failure> {
     let mut manifests = Vec::new();
     for path in &arguments.filename {
         manifests.extend(manifest::read(app, path)?);
+    }
+    if manifests
+        .iter()
+        .any(|manifest| manifest.kind.kind == JoinToken::KIND)
+    {
+        // Its secret is shown once, in the answer to its creation, and would be lost here.
+        return Err(usage("join tokens are not applied").hint("kedge token create"));
     }
     let hub = app.default_client()?;
     for manifest in &manifests {

@@ -77,9 +77,16 @@ pub static KINDS: [Kind; 4] = [
 pub fn kind(word: &str) -> Result<&'static Kind, Failure> {
     let lower = word.to_ascii_lowercase();
     let lower = lower.strip_suffix(".kedge.dev").unwrap_or(&lower);
-    let found = KINDS
-        .iter()
-        .find(|kind| lower == kind.plural || lower == kind.singular || kind.short.contains(&lower));
+    // `policies` and `tokens` are as good as `policy` and `token`.
+    let one = match lower.strip_suffix("ies") {
+        Some(stem) => format!("{stem}y"),
+        None => lower.strip_suffix('s').unwrap_or(lower).to_owned(),
+    };
+    let found = KINDS.iter().find(|kind| {
+        let names = [kind.plural, kind.singular];
+        let mut names = names.iter().chain(kind.short);
+        names.any(|name| *name == lower || *name == one)
+    });
     found.ok_or_else(|| {
         let known: Vec<_> = KINDS.iter().map(|kind| kind.plural).collect();
         let failed = usage(format!(
@@ -213,6 +220,8 @@ mod tests {
             "server.kedge.dev/a accesspolicy.kedge.dev/b"
         );
         assert_eq!(shown(&["ap"]), "all accesspolicies");
+        assert_eq!(shown(&["policies"]), "all accesspolicies");
+        assert_eq!(shown(&["tokens"]), "all jointokens");
         assert_eq!(
             shown(&["token", "q7k2m4xw3p"]),
             "jointoken.kedge.dev/q7k2m4xw3p"
