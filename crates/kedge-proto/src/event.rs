@@ -13,6 +13,11 @@ use crate::resume::Detached;
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Event {
+    /// A stream that the peer had opened is about to end well. This is what remains of it: a [`Registry`] that keeps it
+    /// can answer a peer that has lost the last words together with its link.
+    ///
+    /// [`Registry`]: crate::Registry
+    Completed(StreamId, Box<Detached>),
     /// The peer's application has taken everything, the end included.
     Delivered(StreamId),
     /// The way to the other end broke; the stream is no longer on this link and may be resumed on another.

@@ -287,10 +287,12 @@ impl RecvHalf {
         far.limit = far.limit.max(limit);
         let news = consumed > far.consumed;
         far.consumed = far.consumed.max(consumed);
-        if self.end == End::Known && far.consumed > self.received {
+        // After a resume the far end may have seen the end on another link, before it comes again on this one.
+        if matches!(self.end, End::Unknown | End::Known) && far.consumed > self.received {
             self.end = End::Taken;
         }
-        self.window.taken(forwarded, now, budget);
+        self.window
+            .taken(self.far.map_or(0, |far| far.forwarded), now, budget);
         self.settle(if news {
             Settle::Now
         } else {

@@ -109,8 +109,8 @@ impl Registry {
             .get(&request.key)
             .filter(|kept| now < kept.until);
         let proven = kept.is_some_and(|kept| {
-            let hash = kept.stream.identity.resume;
-            hash.admits(&request.proof) && *kept.stream.target() == request.target
+            let identity = &kept.stream.identity;
+            identity.admits(&request.proof) && identity.target == request.target
         });
         let claimed = proven.then(|| self.streams.remove(&request.key)).flatten();
         let kept = claimed.ok_or(RefuseCode::ResumeRejected)?;

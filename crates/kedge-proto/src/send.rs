@@ -49,7 +49,11 @@ pub(crate) enum Keep {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Finish {
     Open,
+    /// A relay that began in the middle: perhaps the peer has seen the end on another link.
+    Unsure,
     Asked,
+    /// Sent on another link; the peer may have seen it.
+    Again,
     Sent,
     Acknowledged,
 }
@@ -122,7 +126,7 @@ impl SendHalf {
         let finish = if consumed > offset {
             Finish::Acknowledged
         } else {
-            Finish::Open
+            Finish::Unsure
         };
         Ok(Self {
             next: offset,
@@ -147,7 +151,7 @@ impl SendHalf {
     }
 
     pub(crate) fn is_open(&self) -> bool {
-        self.finish == Finish::Open
+        matches!(self.finish, Finish::Open | Finish::Unsure)
     }
 
     pub(crate) fn is_acknowledged(&self) -> bool {
@@ -174,6 +178,9 @@ impl SendHalf {
 
     /// Appends bytes. What is too small for a frame of its own is joined with what came before it.
     pub(crate) fn write(&mut self, mut data: &[u8]) {
+        if self.finish == Finish::Unsure {
+            self.finish = Finish::Open;
+        }
         self.end += data.len() as u64;
         self.fresh_len += data.len() as u64;
         while !data.is_empty() {
@@ -210,9 +217,11 @@ impl SendHalf {
 
     /// No bytes follow.
     pub(crate) fn finish(&mut self) {
-        if self.finish == Finish::Open {
-            self.finish = Finish::Asked;
-        }
+        self.finish = match self.finish {
+            Finish::Open => Finish::Asked,
+            Finish::Unsure => Finish::Again,
+            later => later,
+        };
     }
 
     /// Whether there is something to send that may be sent.
@@ -221,7 +230,7 @@ impl SendHalf {
     }
 
     fn fin_is_due(&self) -> bool {
-        self.finish == Finish::Asked && self.next == self.end
+        matches!(self.finish, Finish::Asked | Finish::Again) && self.next == self.end
     }
 
     /// The next message, and how many bytes of data are in it: DATA with at most `max` bytes, or FIN.
@@ -314,8 +323,11 @@ impl SendHalf {
     }
 
     fn acknowledge_only(&mut self, consumed: u64) -> Result<(), Violation> {
-        let finished =
-            matches!(self.finish, Finish::Sent | Finish::Acknowledged) && self.next == self.end;
+        let seen = matches!(
+            self.finish,
+            Finish::Unsure | Finish::Again | Finish::Sent | Finish::Acknowledged
+        );
+        let finished = seen && self.next == self.end;
         if finished && consumed == self.end + 1 {
             self.finish = Finish::Acknowledged;
         } else if consumed > self.next {
@@ -364,7 +376,7 @@ impl SendHalf {
         self.next = self.consumed;
         self.limit = self.next;
         if self.finish == Finish::Sent {
-            self.finish = Finish::Asked;
+            self.finish = Finish::Again;
         }
     }
 

@@ -11,7 +11,7 @@
 use std::time::Instant;
 
 use crate::frame::{Frame, OpenFrame, ResumeFrame};
-use crate::ids::{ResumeHash, StreamKey, Target};
+use crate::ids::{ResumeHash, ResumeSecret, StreamKey, Target};
 use crate::recv::RecvHalf;
 use crate::schedule::Turn;
 use crate::send::SendHalf;
@@ -53,8 +53,35 @@ pub enum Request {
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct Identity {
     pub(crate) key: StreamKey,
+    /// What proves the right to resume it.
     pub(crate) resume: ResumeHash,
+    /// What proved it the last time, until the peer shows that it has seen the answer: it has to show the same secret
+    /// again when the link was lost before that.
+    pub(crate) resumed_with: Option<ResumeHash>,
     pub(crate) target: Target,
+}
+
+impl Identity {
+    pub(crate) fn new(key: StreamKey, resume: ResumeHash, target: Target) -> Self {
+        Self {
+            key,
+            resume,
+            resumed_with: None,
+            target,
+        }
+    }
+
+    /// Whether `proof` opens the stream to whoever shows it.
+    pub(crate) fn admits(&self, proof: &ResumeSecret) -> bool {
+        let again = self.resumed_with.is_some_and(|hash| hash.admits(proof));
+        self.resume.admits(proof) | again
+    }
+
+    /// `proof` was shown; the next time it is the secret behind `next`.
+    pub(crate) fn rotate(&mut self, proof: &ResumeSecret, next: ResumeHash) {
+        self.resumed_with = Some(proof.hash());
+        self.resume = next;
+    }
 }
 
 #[derive(Debug)]

@@ -97,7 +97,7 @@ impl Window {
     /// the sender back: it doubles. Twice, because at once would never be reached by a sender that fills it exactly.
     pub(crate) fn taken(&mut self, taken: u64, now: Instant, budget: &mut Budget) {
         let (offset, at) = *self.epoch.get_or_insert((taken, now));
-        if taken - offset < self.size {
+        if taken.saturating_sub(offset) < self.size {
             return;
         }
         self.epoch = Some((taken, now));

@@ -46,11 +46,7 @@ impl Link {
         let mut recv = RecvHalf::new(window.size());
         recv.window = window;
         let limit = recv.limit();
-        let identity = Identity {
-            key,
-            resume,
-            target: target.clone(),
-        };
+        let identity = Identity::new(key, resume, target.clone());
         let send = SendHalf::new(Keep::Unacknowledged, INITIAL_CREDIT);
         let mut stream = Stream::new(Phase::Asked, Part::End, identity, send, recv);
         let open = OpenFrame {

@@ -9,8 +9,6 @@ mod ends;
 mod receive;
 mod relays;
 mod resumption;
-#[cfg(test)]
-mod tests;
 mod transmit;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -432,7 +430,13 @@ impl Link {
         if news.is_some() {
             self.moved.retain(|other| *other != id);
         }
-        self.forget(id);
+        if part == Part::End && id.opener() != self.side {
+            let remains = self.detach(id).map(Box::new);
+            self.events
+                .extend(remains.map(|remains| Event::Completed(id, remains)));
+        } else {
+            self.forget(id);
+        }
         match part {
             Part::End => self.events.push_back(Event::Ended(id, StreamEnd::Finished)),
             Part::Relay => {

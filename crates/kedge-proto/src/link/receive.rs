@@ -142,22 +142,14 @@ impl Link {
 
     fn on_open(&mut self, open: OpenFrame) -> Result<(), LinkError> {
         let (id, key, resume) = (open.stream, open.key, open.resume);
-        let identity = Identity {
-            key,
-            resume,
-            target: open.target.clone(),
-        };
+        let identity = Identity::new(key, resume, open.target.clone());
         let send = SendHalf::new(Keep::Unacknowledged, open.limit);
         self.on_request(id, identity, send, Request::Open(open))
     }
 
     fn on_resume(&mut self, frame: ResumeFrame) -> Result<(), LinkError> {
         let (id, key, resume) = (frame.stream, frame.key, frame.next);
-        let identity = Identity {
-            key,
-            resume,
-            target: frame.target.clone(),
-        };
+        let identity = Identity::new(key, resume, frame.target.clone());
         let send = SendHalf::new(Keep::Unacknowledged, 0);
         self.on_request(id, identity, send, Request::Resume(frame))
     }
@@ -426,7 +418,9 @@ impl Link {
 }
 
 /// Before a stream is granted only its opener may send.
-fn check_granted(stream: &Stream) -> Result<(), Violation> {
+fn check_granted(stream: &mut Stream) -> Result<(), Violation> {
+    // The peer goes on, so it has seen RESUMED.
+    stream.identity.resumed_with = None;
     match (stream.phase, stream.request.as_deref()) {
         (Phase::Asked | Phase::Resuming, _) => {
             Err(Violation::protocol("sent before the stream was granted"))

@@ -33,11 +33,7 @@ impl Link {
             resume,
             attributes,
         } = request;
-        let identity = Identity {
-            key,
-            resume,
-            target: target.clone(),
-        };
+        let identity = Identity::new(key, resume, target.clone());
         let mut recv = RecvHalf::passing(far_limit);
         recv.window.widen(
             self.limits.initial_window,
@@ -67,11 +63,7 @@ impl Link {
     /// When this side has as many streams open as it may.
     pub fn resume_relay(&mut self, resume: ResumeFrame) -> Result<StreamId, TooManyStreams> {
         let id = self.next_own()?;
-        let identity = Identity {
-            key: resume.key,
-            resume: resume.next,
-            target: resume.target.clone(),
-        };
+        let identity = Identity::new(resume.key, resume.next, resume.target.clone());
         let mut recv = RecvHalf::midway(resume.offset, resume.consumed, resume.limit);
         recv.window.widen(
             self.limits.initial_window,

@@ -14,7 +14,8 @@ use crate::stream::{Part, Phase, Request, Stream};
 /// How an end shows that it may resume a stream.
 #[derive(Debug)]
 pub struct ResumeRequest {
-    /// The secret whose hash the last OPEN or RESUME carried.
+    /// The secret whose hash was announced by OPEN, or by the last RESUME that was answered with RESUMED. One whose
+    /// RESUME was lost without an answer is shown again, with the same `next`.
     pub proof: ResumeSecret,
     /// The hash of the next one.
     pub next: ResumeHash,
@@ -148,7 +149,7 @@ impl Link {
             self.refuse(id, RefuseCode::ResumeRejected, "the offsets do not fit");
             return Err(NoStream);
         }
-        detached.identity.resume = request.next;
+        detached.identity.rotate(&request.proof, request.next);
         let (queued, turn) = (stream.queued, stream.turn);
         let mut stream = self.attach(now, detached, Phase::Open);
         stream.first = Some(Box::new(Frame::Resumed {
