@@ -88,7 +88,8 @@ pub async fn as_login(
     ask(app, place, Some(login)).await
 }
 
-/// Learns the host keys only.
+/// Learns the host keys only. The login matters when the hub must be asked: somebody may have no
+/// business at a server but as `deploy`.
 ///
 /// # Errors
 ///
@@ -97,11 +98,15 @@ pub async fn as_login(
 /// # Cancel safety
 ///
 /// The request is dropped.
-pub async fn host_keys(app: &App<'_>, place: &Place<'_>) -> Result<HostKeys, AccessError> {
+pub async fn host_keys(
+    app: &App<'_>,
+    place: &Place<'_>,
+    login: Option<&Login>,
+) -> Result<HostKeys, AccessError> {
     let state = app.state(place.hub_name);
     match state.access(&place.server, app.now()) {
         Some(access) => Ok(access.host_keys),
-        None => Ok(ask(app, place, None).await?.host_keys),
+        None => Ok(ask(app, place, login).await?.host_keys),
     }
 }
 

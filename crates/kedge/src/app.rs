@@ -5,7 +5,7 @@ use std::io::{self, BufRead, Write};
 use std::path::PathBuf;
 
 use jiff::Timestamp;
-use kedge_api::{HubName, ServerName};
+use kedge_api::HubName;
 use kedge_service::Failure;
 
 use crate::cli::Globals;
@@ -204,10 +204,4 @@ pub fn block_on<T>(future: impl Future<Output = Result<T, Failure>>) -> Result<T
     // A thread that still waits for a name server or a terminal is not waited for.
     runtime.shutdown_background();
     result
-}
-
-/// The server's name in errors.
-#[must_use]
-pub fn about(server: &ServerName, hub: &HubName) -> String {
-    format!("`{server}` at hub `{hub}`")
 }

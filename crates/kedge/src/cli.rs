@@ -235,6 +235,9 @@ pub struct ProxyArgs {
 /// `kedge known-hosts`
 #[derive(Args, Debug)]
 pub struct KnownHostsArgs {
+    /// The login that ssh will use, when the hub must be asked
+    #[arg(long, value_name = "LOGIN", allow_hyphen_values = true)]
+    pub login: Option<OsString>,
     /// The host as ssh looks it up (`%H`)
     #[arg(value_name = "HOST")]
     pub host: OsString,

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use kedge_api::{HubName, HubUrl, NameError, Suffix};
+use kedge_api::{HubName, HubUrl, Suffix};
 use kedge_service::files::{self, FileError};
 use kedge_service::{ConfigError, Source};
 use kedge_tunnel::{CertificatePin, Trust};
@@ -249,15 +249,6 @@ pub fn save_hub(path: &Path, name: &HubName, hub: &HubConfig) -> Result<(), Chan
         crate::defaults::PRIVATE_FILE,
         document.to_string().as_bytes(),
     )?)
-}
-
-/// A hub's name made from what its own discovery says, or as the person wishes.
-///
-/// # Errors
-///
-/// [`NameError`] when neither is a name.
-pub fn hub_name(text: &str) -> Result<HubName, NameError> {
-    text.parse()
 }
 
 #[cfg(test)]

@@ -20,8 +20,6 @@ pub struct Environment {
     pub search_path: OsString,
     /// This program's file, with links resolved.
     pub program: PathBuf,
-    /// `$SHELL`.
-    pub shell: Option<OsString>,
     /// Proxies on the way to a hub.
     pub proxies: ProxyEnvironment,
 }
@@ -42,7 +40,6 @@ impl Environment {
             state_home: absolute("XDG_STATE_HOME"),
             search_path: std::env::var_os("PATH").unwrap_or_default(),
             program: std::env::current_exe().unwrap_or_else(|_| PathBuf::from("kedge")),
-            shell: std::env::var_os("SHELL"),
             proxies: ProxyEnvironment::read(|name| std::env::var(name).ok()),
         }
     }
@@ -133,7 +130,6 @@ mod tests {
             state_home: None,
             search_path: OsString::new(),
             program: "/opt/kedge".into(),
-            shell: None,
             proxies: ProxyEnvironment::read(|_| None),
         }
     }

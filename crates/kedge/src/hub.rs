@@ -440,8 +440,7 @@ impl Watch {
     /// No event is lost.
     pub async fn next(&mut self) -> Result<Option<Value>, HubError> {
         loop {
-            if let Some(end) = self.held.iter().position(|&byte| byte == b'\n') {
-                let line = self.held.split_to(end + 1);
+            if let Some(line) = take_line(&mut self.held) {
                 return serde_json::from_slice(&line).map(Some).map_err(|source| {
                     HubError::Answer {
                         hub: self.hub.clone(),
@@ -474,6 +473,17 @@ impl Watch {
     }
 }
 
+/// The first whole line that says something. An empty one only keeps a quiet watch's connection alive.
+fn take_line(held: &mut BytesMut) -> Option<BytesMut> {
+    while let Some(end) = held.iter().position(|&byte| byte == b'\n') {
+        let line = held.split_to(end + 1);
+        if !line.trim_ascii().is_empty() {
+            return Some(line);
+        }
+    }
+    None
+}
+
 /// The hub's sentence, and each field it complains about.
 fn refusal(status: &Status) -> String {
     let mut text = Printable::new(&status.message).to_string();
@@ -488,4 +498,21 @@ fn refusal(status: &Status) -> String {
         }
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_quiet_watch_says_empty_lines_which_are_no_events() {
+        let mut held = BytesMut::from("\n\r\n{\"type\":\"ADDED\"}\n\n{\"type\":");
+        assert_eq!(take_line(&mut held).unwrap(), "{\"type\":\"ADDED\"}\n");
+        assert_eq!(take_line(&mut held), None);
+        assert_eq!(held, "{\"type\":");
+        held.extend_from_slice(b"\"BOOKMARK\"}\n");
+        assert_eq!(take_line(&mut held).unwrap(), "{\"type\":\"BOOKMARK\"}\n");
+        assert_eq!(take_line(&mut held), None);
+        assert!(held.is_empty());
+    }
 }

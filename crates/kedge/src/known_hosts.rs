@@ -12,6 +12,7 @@ use crate::app::{App, block_on};
 use crate::cli::KnownHostsArgs;
 use crate::exit::Exit;
 use crate::failure::{IntoFailure, failure, usage};
+use crate::names;
 
 /// Runs the command.
 ///
@@ -27,8 +28,12 @@ pub fn run(app: &mut App<'_>, arguments: &KnownHostsArgs) -> Result<(), Failure>
         ))
     })?;
     let place = app.place(host.name)?;
+    let login = match &arguments.login {
+        Some(text) => names::login(text).map_err(IntoFailure::into_failure)?,
+        None => None,
+    };
     let keys = block_on(async {
-        access::host_keys(app, &place)
+        access::host_keys(app, &place, login.as_ref())
             .await
             .map_err(|error| match error {
                 AccessError::Hub(error) => error.into_failure(),

@@ -282,7 +282,10 @@ fn what_is_wrong_before_ssh_is_255_too() -> Result<()> {
     let site = site()?;
     for (words, expected) in [
         (&["nosuch"][..], "error: servers \"nosuch\" not found"),
-        (&["root@web01"], "error: no policy allows the login `root`"),
+        (
+            &["nobody@web01"],
+            "error: no policy allows the login `nobody`",
+        ),
         (
             &["-oProxyCommand=x", "web01"],
             "cannot be used with kedge ssh",
@@ -355,6 +358,27 @@ fn a_hub_that_is_away_is_named() -> Result<()> {
         ran.err()
     );
     assert!(ran.err().contains(&address.to_string()), "{}", ran.err());
+    Ok(())
+}
+
+#[test]
+fn a_login_that_was_asked_for_is_enough() -> Result<()> {
+    let site = site()?;
+    site.hub.state().maps = false;
+    let to = format!("{}@web01", machine::me()?);
+    site.kedge_ssh(&[&to, "true"]).run()?.success()?;
+    fs::remove_dir_all(site.person.path(".local/state/kedge/hubs/main/access"))?;
+    site.person
+        .ssh([&format!("{to}.kedge"), "true"])
+        .run()?
+        .success()?;
+    let ran = site.kedge_ssh(&["web01", "true"]).run()?.exits(255)?;
+    assert!(
+        ran.err()
+            .contains("error: no policy allows the login `alice`"),
+        "{}",
+        ran.err()
+    );
     Ok(())
 }
 

@@ -51,7 +51,7 @@ fn ssh_takes_every_line_as_it_is_meant() -> Result<()> {
     }
     assert!(value(&ran, "ciphers").starts_with("aes128-gcm@openssh.com,"));
     assert!(value(&ran, "proxycommand").ends_with("proxy --login='%r' --port='%p' -- '%h'"));
-    assert!(value(&ran, "knownhostscommand").ends_with("known-hosts -- %H"));
+    assert!(value(&ran, "knownhostscommand").ends_with("known-hosts --login=%r -- %H"));
     // One request for it all, and none for the next ssh.
     assert_eq!(
         hub.requests(),

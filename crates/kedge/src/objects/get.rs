@@ -9,8 +9,7 @@ use super::{print, table};
 use crate::app::{App, block_on};
 use crate::cli::{GetArgs, OutputFormat};
 use crate::defaults;
-use crate::exit::Exit;
-use crate::failure::{IntoFailure, failure, usage};
+use crate::failure::{IntoFailure, usage};
 use crate::hub::{Hub, HubError};
 
 /// Runs the command.
@@ -399,10 +398,4 @@ fn show_watched(
         }
     }
     app.print(&text)
-}
-
-/// The failure for something that answered without what was needed.
-#[must_use]
-pub fn incomplete(what: &str) -> Failure {
-    failure(Exit::Failure, format!("the hub's answer has no {what}"))
 }

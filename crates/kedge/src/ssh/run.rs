@@ -137,7 +137,7 @@ fn assemble(
     let host = place.host();
     // Names and logins are types here that no shell can misread.
     let proxy = callback.shell(hub, &format!("proxy --login='{login}' -- '{host}'"));
-    let known_hosts = callback.direct(hub, &format!("known-hosts -- {host}"));
+    let known_hosts = callback.direct(hub, &format!("known-hosts --login={login} -- {host}"));
     let mut words = Vec::new();
     let mut option = |keyword: &str, value: &str| {
         words.push(OsString::from("-o"));

@@ -56,7 +56,7 @@ fn block(
     let resolve = callback.shell(name, "ssh-config --resolve='%h'");
     let proxy = callback.shell(name, "proxy --login='%r' --port='%p' -- '%h'");
     let refuse = callback.shell(name, "proxy --refuse");
-    let known_hosts = callback.direct(name, "known-hosts -- %H");
+    let known_hosts = callback.direct(name, "known-hosts --login=%r -- %H");
     let mut line = |line: &str| {
         text.push_str(line);
         text.push('\n');
@@ -137,7 +137,6 @@ mod tests {
             state_home: None,
             search_path: OsString::new(),
             program: "/usr/bin/kedge".into(),
-            shell: None,
             proxies: ProxyEnvironment::read(|_| None),
         };
         let callback = Callback::new(&environment, globals).unwrap();

@@ -46,6 +46,8 @@ pub struct HubState {
     pub requests: Vec<String>,
     pub opened: Vec<(String, Option<String>)>,
     pub login: String,
+    /// Whether the mapped login is allowed; another may be all the same.
+    pub maps: bool,
     pub host_keys: Vec<String>,
     pub target: Target,
     pub version: u64,
@@ -73,6 +75,7 @@ impl FakeHub {
             requests: Vec::new(),
             opened: Vec::new(),
             login: "alice".into(),
+            maps: true,
             host_keys: Vec::new(),
             target: Target::Refuse(RefuseCode::Offline, "its agent is not connected".into()),
             version: 1,
@@ -219,8 +222,13 @@ fn rest_answer(
             );
         }
         let login = match query.strip_prefix("login=") {
-            Some("root") => return failure(403, "Forbidden", "no policy allows the login `root`"),
+            Some("nobody") => {
+                return failure(403, "Forbidden", "no policy allows the login `nobody`");
+            }
             Some(login) => login.to_owned(),
+            None if !state.maps => {
+                return failure(403, "Forbidden", "no policy allows the login `alice`");
+            }
             None => state.login.clone(),
         };
         return reply(
