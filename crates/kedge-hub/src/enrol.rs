@@ -51,6 +51,26 @@ impl From<StoreError> for Refused {
     }
 }
 
+/// Looks at the join token alone: whoever has none gets no further, and their body is not read.
+///
+/// # Errors
+/// The answer to the agent.
+///
+/// # Cancel safety
+/// Cancel safe: it only reads.
+pub async fn admit(app: &App, joiner: &Joiner) -> Result<(), Failure> {
+    match known_token(app, joiner).await {
+        Ok(_) => Ok(()),
+        Err(why) => Err(refuse(
+            app,
+            why,
+            "",
+            joiner.secret.name().as_str(),
+            joiner.from,
+        )),
+    }
+}
+
 /// Enrols an agent. Run it as a task of its own: a caller that hangs up must not stop it half-way.
 ///
 /// # Errors
@@ -76,7 +96,7 @@ pub async fn enrol(app: App, joiner: Joiner, request: Enrollment) -> Result<Enro
                 hub,
             })
         }
-        Err(why) => Err(refuse(&app, why, &server, &token, from)),
+        Err(why) => Err(refuse(&app, why, server.as_str(), &token, from)),
     }
 }
 
@@ -363,19 +383,19 @@ fn taken(name: &ServerName) -> Refused {
     Refused::Told(status)
 }
 
-fn refuse(app: &App, why: Refused, server: &ServerName, token: &str, from: IpAddr) -> Failure {
+fn refuse(app: &App, why: Refused, server: &str, token: &str, from: IpAddr) -> Failure {
     app.metrics.enrolment(Outcome::Refused);
     match why {
         Refused::Unproved(reason) => {
-            audit::enrolment_refused(server.as_str(), token, from, &reason);
+            audit::enrolment_refused(server, token, from, &reason);
             refused(app, Caller::Agent, from, "enrollments", &reason)
         }
         Refused::Told(status) => {
-            audit::enrolment_refused(server.as_str(), token, from, &status.message);
+            audit::enrolment_refused(server, token, from, &status.message);
             status.into()
         }
         Refused::Failed(failure) => {
-            audit::enrolment_refused(server.as_str(), token, from, failure.message());
+            audit::enrolment_refused(server, token, from, failure.message());
             failure
         }
     }

@@ -17,6 +17,7 @@ pub(super) async fn create(
     headers: HeaderMap,
     raw: Body,
 ) -> Result<Response, Failure> {
+    enrol::admit(&app, &joiner).await?;
     let bytes = body::read(&headers, raw).await?;
     let request: Enrollment = decode::body(&bytes)?;
     // A task of its own: when the agent hangs up, this future is dropped, and the enrolment must not be.

@@ -1,0 +1,20 @@
+//! The hub in this process, on free loopback ports, with agents and people made from the tunnel's own parts.
+
+#[cfg(test)]
+mod agents;
+#[cfg(test)]
+mod enrolment;
+#[cfg(test)]
+mod harness;
+#[cfg(test)]
+mod host_keys;
+#[cfg(test)]
+mod hostile_http;
+#[cfg(test)]
+mod objects;
+#[cfg(test)]
+mod sessions;
+#[cfg(test)]
+mod shutdown;
+#[cfg(test)]
+mod watches;
