@@ -81,7 +81,7 @@ impl Case {
 
 /// Runs one test. Its name is the path of the function that calls this.
 ///
-/// ```ignore
+/// ```text
 /// #[test]
 /// fn exit_status_is_the_remotes() -> Result<()> {
 ///     case(|t| { … })

@@ -130,3 +130,60 @@ fn options_of_ssh_reach_ssh() -> Result<()> {
         Ok(())
     })
 }
+
+#[test]
+fn the_users_own_agent_is_forwarded_when_asked() -> Result<()> {
+    case(|t| {
+        let stack = t.stack()?;
+        let socket = t.dir().join("agent.sock").display().to_string();
+        let mut agent = std::process::Command::new("ssh-agent");
+        agent.args(["-D", "-a", &socket]);
+        let _agent = kedge_testkit::process::Daemon::spawn("ssh-agent", agent, t.logs())?;
+        wait::until_true("ssh-agent to listen", defaults::SOON, || {
+            Ok(std::path::Path::new(&socket).exists())
+        })?;
+        let mut add = std::process::Command::new("ssh-add");
+        add.arg("-q")
+            .arg(stack.sshd.user_key())
+            .env("SSH_AUTH_SOCK", &socket);
+        run(add)?.success()?;
+        let identity = format!("IdentityAgent={socket}");
+        let forwarded = ["-A", "-o", &identity, SERVER, "ssh-add -l"];
+        let ran = stack.alice.kedge_ssh(&forwarded)?.success()?;
+        ensure!(ran.out().contains("ED25519"), "no key of the agent: {ran}");
+        let ran = stack
+            .alice
+            .kedge_ssh(&["-o", &identity, SERVER, "ssh-add -l"])?;
+        ensure!(
+            ran.code() == Some(2),
+            "an agent that nobody forwarded: {ran}"
+        );
+        Ok(())
+    })
+}
+
+#[test]
+fn a_shared_connection_works_as_ever() -> Result<()> {
+    case(|t| {
+        let stack = t.stack()?;
+        let control = format!("ControlPath={}", t.dir().join("control").display());
+        let host = stack.host();
+        let master = ["-M", "-N", "-o", &control, &host];
+        let live = Live::start(stack.alice.openssh("ssh", &master))?;
+        let check = ["-O", "check", "-o", &control, &host];
+        wait::until_true("the shared connection", defaults::SOON, || {
+            Ok(run(stack.alice.openssh("ssh", &check))?.code() == Some(0))
+        })?;
+        let accepted = stack.sshd.accepted()?;
+        for code in [0, 3] {
+            let words = ["-o", &control, &host, &format!("exit {code}")];
+            run(stack.alice.openssh("ssh", &words))?.exits(code)?;
+        }
+        ensure!(
+            stack.sshd.accepted()? == accepted,
+            "another connection was made"
+        );
+        drop(live);
+        Ok(())
+    })
+}

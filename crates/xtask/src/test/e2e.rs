@@ -1,7 +1,7 @@
 //! End-to-end tests: a process for each test, several at once, each with a deadline of its own.
 
 use std::collections::VecDeque;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Mutex, PoisonError};
 
@@ -17,7 +17,12 @@ use crate::{defaults, interrupt, packages};
 const GROUP: &str = "e2e";
 
 /// Builds the programs and the tests, and runs them.
-pub(crate) fn run(workspace: &Workspace, only: &str, tally: &mut Tally) -> Result<()> {
+pub(crate) fn run(
+    workspace: &Workspace,
+    xtask: &Path,
+    only: &str,
+    tally: &mut Tally,
+) -> Result<()> {
     packages::ensure()?;
     println!("e2e: building the programs and the tests");
     let bins = workspace.programs()?;
@@ -41,7 +46,7 @@ pub(crate) fn run(workspace: &Workspace, only: &str, tally: &mut Tally) -> Resul
         folder: tests.folder.clone(),
         bins,
         logs: workspace.target.join("e2e-logs"),
-        xtask: std::env::current_exe()?,
+        xtask: xtask.to_owned(),
     };
     let names = runner.list()?;
     let chosen: VecDeque<String> = names

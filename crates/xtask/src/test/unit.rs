@@ -12,7 +12,7 @@ use rustix::process::{Signal, kill_process_group};
 use super::orphans;
 use super::tally::{Report, Tally};
 use crate::builder::{Built, Workspace, cargo, compile, drain};
-use crate::defaults;
+use crate::{defaults, interrupt};
 
 const GROUP: &str = "unit";
 
@@ -45,7 +45,11 @@ pub(crate) fn run(workspace: &Workspace, only: &str, tally: &mut Tally) -> Resul
         "--tests",
         "--no-run",
     ]);
-    for built in compile(command)?.iter().filter(|built| built.test) {
+    let mut tests = compile(command)?;
+    tests.retain(|built| built.test);
+    tests.sort_by(|a, b| (&a.package, &a.kind, &a.target).cmp(&(&b.package, &b.kind, &b.target)));
+    for built in &tests {
+        interrupt::check()?;
         one(built, only, tally)?;
     }
     documentation(workspace, only, tally)
@@ -57,6 +61,8 @@ fn one(built: &Built, only: &str, tally: &mut Tally) -> Result<()> {
     command
         .current_dir(&built.folder)
         .env("CARGO_MANIFEST_DIR", &built.folder)
+        // A snapshot that differs is a failure, not a new file in the repository.
+        .env("INSTA_UPDATE", "no")
         .arg(only);
     let outcome = run_harness(command, defaults::UNIT)?;
     judge(&name, &outcome, tally);
