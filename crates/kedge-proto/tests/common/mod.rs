@@ -94,7 +94,7 @@ impl App {
         let Some(id) = self.id.filter(|_| self.failed.is_none() && !self.done) else {
             return;
         };
-        let len = max.min(self.to_send - self.sent);
+        let len = max.min(self.to_send - self.sent).min(link.room(id));
         let data: Vec<u8> = (self.sent..self.sent + len)
             .map(|at| byte(self.send_seed, at))
             .collect();
