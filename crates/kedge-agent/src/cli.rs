@@ -243,11 +243,15 @@ pub fn run(path: Option<&Path>) -> Result<(), Failure> {
             let failure = Failure::from_error(&error);
             error.hint().into_iter().fold(failure, Failure::hint)
         })?;
+        let panics = shutdown.clone();
         let obey = obey(signals, shutdown, agent.reloader(), path);
         let report = tokio::select! {
             report = agent.run() => report,
             never = obey => match never {},
         };
+        if panics.tasks().has_panicked() || panics.sessions().has_panicked() {
+            return Err(Failure::new("a task panicked; the log has its message"));
+        }
         match report.left_tasks {
             0 => Ok(()),
             left => Err(Failure::new(format!("{left} tasks did not end in time"))),
@@ -311,12 +315,11 @@ fn token(arguments: &JoinArguments) -> Result<JoinTokenSecret, Failure> {
     let text = match (&arguments.token, &arguments.token_file) {
         (Some(token), _) => token.0.clone(),
         (None, Some(path)) => {
-            let path = if path == Path::new("-") {
-                Path::new("/dev/stdin")
-            } else {
-                path
+            let read = match path == Path::new("-") {
+                true => files::read_secret_from_stdin(),
+                false => files::read_secret(path),
             };
-            files::read_secret(path).map_err(|error| {
+            read.map_err(|error| {
                 let failure = Failure::new(format!(
                     "cannot read the join token: {}",
                     report::chain(&error)

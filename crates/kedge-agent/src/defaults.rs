@@ -40,7 +40,8 @@ pub const DRAIN_SECONDS: u64 = 10;
 /// Time a session has to tell its other end that it is cut, before the link closes under it.
 pub const CUT_TIME: Duration = Duration::from_secs(1);
 
-/// Time an ended link has to say goodbye before its driver is dropped.
+/// Time a link that is over has for its goodbyes, before its driver is dropped. With [`CUT_TIME`] it
+/// stays below the time a stopping daemon gives its tasks (5 s).
 pub const CLOSE_TIME: Duration = Duration::from_secs(2);
 
 /// Bytes of a hub's answer: an enrolled server is 20 KiB at most.

@@ -146,8 +146,16 @@ impl Tunnel {
         config.max_streams = sessions.saturating_add(REFUSABLE_STREAMS);
         let (link, driver) = Link::new(websocket, Side::Client, config);
         let tasks = self.shutdown.tasks();
-        tasks.spawn("link driver", driver.run());
-        tasks.spawn("link", self.clone().serve(link.clone()));
+        let mut driver = tasks.spawn("link driver", driver.run());
+        let serving = self.clone().serve(link.clone());
+        let link_task = async move {
+            serving.await;
+            // A hub that does not let go of a link that is over is not waited for.
+            if timeout(defaults::CLOSE_TIME, &mut driver).await.is_err() {
+                driver.abort();
+            }
+        };
+        tasks.spawn("link", link_task);
         Ok((link, reported))
     }
 
@@ -186,7 +194,6 @@ impl Tunnel {
                     // The sessions have the same news; their last words go first.
                     let _ = timeout(defaults::CUT_TIME, self.shutdown.sessions().idle()).await;
                     link.close(CloseReason::ShuttingDown);
-                    let _ = timeout(defaults::CLOSE_TIME, link.closed()).await;
                     break;
                 }
                 () = self.shutdown.reached(Stage::Goaway), if state < Serving::Leaving => {
@@ -201,7 +208,6 @@ impl Tunnel {
                 }
                 () = here.wait(), if state == Serving::Draining => {
                     link.close(CloseReason::Finished);
-                    let _ = timeout(defaults::CLOSE_TIME, link.closed()).await;
                     break;
                 }
                 incoming = link.accept() => incoming,

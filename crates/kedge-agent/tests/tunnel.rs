@@ -305,6 +305,26 @@ async fn an_agent_without_sessions_stops_at_once() {
 }
 
 #[tokio::test]
+async fn a_hub_that_went_deaf_does_not_hold_up_a_stop() {
+    let mut test = Test::start("").await;
+    let link = test.hub.link().await;
+    until("the agent knows it", || test.metrics.connected.get() == 1).await;
+    test.hub.change(|ledger| ledger.deaf = true);
+    link.close(CloseReason::ShuttingDown);
+    until("the link is gone", || test.metrics.connected.get() == 0).await;
+    until("there is another", || test.metrics.connected.get() == 1).await;
+    test.shutdown.begin();
+    let report = soon(test.running).await.unwrap();
+    assert_eq!(
+        report,
+        StopReport {
+            cut_sessions: 0,
+            left_tasks: 0
+        }
+    );
+}
+
+#[tokio::test]
 async fn a_reload_changes_the_target_and_drops_no_session() {
     let mut test = Test::start("").await;
     let link = test.hub.link().await;

@@ -168,11 +168,7 @@ pub fn read_text(path: &Path, limit: u64) -> Result<String, FileError> {
 ///
 /// As [`read_secret_bytes`], and [`FileError::NotText`].
 pub fn read_secret(path: &Path) -> Result<SecretString, FileError> {
-    let bytes = read_secret_raw(path)?;
-    let text = std::str::from_utf8(&bytes).map_err(|_| FileError::NotText {
-        path: path.to_owned(),
-    })?;
-    Ok(SecretString::from(text.trim().to_owned()))
+    secret_text(&read_secret_raw(path)?, path)
 }
 
 /// Reads a secret of any bytes, such as a private key.
@@ -188,6 +184,24 @@ pub fn read_secret_bytes(path: &Path) -> Result<SecretSlice<u8>, FileError> {
     Ok(SecretSlice::from(read_secret_raw(path)?.to_vec()))
 }
 
+/// Reads a secret that is text from standard input, up to its end. Who may read the file or pipe
+/// behind it is for whoever opened it to know.
+///
+/// # Errors
+///
+/// [`FileError::TooLong`], [`FileError::NotText`] or [`FileError::Io`], about `standard input`.
+pub fn read_secret_from_stdin() -> Result<SecretString, FileError> {
+    let path = Path::new("standard input");
+    let mut bytes = room_for_secret();
+    read_into(
+        &mut io::stdin().lock(),
+        path,
+        defaults::SECRET_BYTES,
+        &mut bytes,
+    )?;
+    secret_text(&bytes, path)
+}
+
 fn read_secret_raw(path: &Path) -> Result<Zeroizing<Vec<u8>>, FileError> {
     let (mut file, metadata) = open(path)?;
     let mode = metadata.mode() & 0o7777;
@@ -197,13 +211,23 @@ fn read_secret_raw(path: &Path) -> Result<Zeroizing<Vec<u8>>, FileError> {
             mode,
         });
     }
-    // Sized at once, so that no copy of the secret stays behind in a buffer that grew.
-    let room = usize::try_from(defaults::SECRET_BYTES)
-        .unwrap_or(usize::MAX)
-        .saturating_add(1);
-    let mut bytes = Zeroizing::new(Vec::with_capacity(room));
+    let mut bytes = room_for_secret();
     read_into(&mut file, path, defaults::SECRET_BYTES, &mut bytes)?;
     Ok(bytes)
+}
+
+/// Sized at once, so that no copy of the secret stays behind in a buffer that grew.
+fn room_for_secret() -> Zeroizing<Vec<u8>> {
+    let room = usize::try_from(defaults::SECRET_BYTES).unwrap_or(usize::MAX);
+    Zeroizing::new(Vec::with_capacity(room.saturating_add(1)))
+}
+
+fn secret_text(bytes: &[u8], path: &Path) -> Result<SecretString, FileError> {
+    let text = std::str::from_utf8(bytes);
+    let text = text.map_err(|_| FileError::NotText {
+        path: path.to_owned(),
+    })?;
+    Ok(SecretString::from(text.trim().to_owned()))
 }
 
 fn is_credential(path: &Path) -> bool {
@@ -226,7 +250,7 @@ fn open(path: &Path) -> Result<(File, fs::Metadata), FileError> {
 }
 
 fn read_into(
-    file: &mut File,
+    file: &mut impl Read,
     path: &Path,
     limit: u64,
     bytes: &mut Vec<u8>,

@@ -410,4 +410,55 @@ mod tests {
         drop(first);
         acceptor.accept().await;
     }
+
+    /// Uses up this process's descriptors, which is why it has a process to itself.
+    #[tokio::test]
+    #[ignore = "started by a_lack_of_descriptors_makes_accept_wait_and_not_spin"]
+    async fn starving() {
+        let limit = rustix::process::Rlimit {
+            current: Some(64),
+            maximum: Some(64),
+        };
+        rustix::process::setrlimit(rustix::process::Resource::Nofile, limit).unwrap();
+        let listener = bind(loopback()).unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut acceptor = Acceptor::new(listener, 8);
+        let _caller = TcpStream::connect(address).await.unwrap();
+        let mut hoard = Vec::new();
+        while let Ok(socket) = UdpSocket::bind(loopback()) {
+            hoard.push(socket);
+        }
+        // From here the clock runs only when nothing else does: a spinning loop would hold it.
+        tokio::time::pause();
+        let begun = tokio::time::Instant::now();
+        let starved = tokio::time::timeout(Duration::from_secs(10), acceptor.accept()).await;
+        assert!(starved.is_err() && begun.elapsed() >= Duration::from_secs(10));
+        assert_eq!(acceptor.backoff, defaults::ACCEPT_BACKOFF_LIMIT);
+        assert_eq!(
+            acceptor.permits.available_permits(),
+            8,
+            "a failure holds no place"
+        );
+        hoard.clear();
+        acceptor.accept().await;
+        assert_eq!(acceptor.backoff, defaults::ACCEPT_BACKOFF_FIRST);
+    }
+
+    #[test]
+    fn a_lack_of_descriptors_makes_accept_wait_and_not_spin() {
+        let output = std::process::Command::new(std::env::current_exe().unwrap())
+            .args([
+                "--ignored",
+                "--exact",
+                "listen::tests::starving",
+                "--test-threads=1",
+            ])
+            .output()
+            .unwrap();
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(
+            output.status.success() && text.contains("1 passed"),
+            "{text}"
+        );
+    }
 }

@@ -62,6 +62,12 @@ impl Tasks {
         self.inner.panicked.cancelled().await;
     }
 
+    /// Whether a task of the group has panicked: then the daemon should not claim to have ended well.
+    #[must_use]
+    pub fn has_panicked(&self) -> bool {
+        self.inner.panicked.is_cancelled()
+    }
+
     /// Pends until the group is empty. New tasks may still be spawned, and are then waited for.
     ///
     /// # Cancel safety
@@ -116,6 +122,7 @@ mod tests {
         let tasks = Tasks::new();
         let handle = tasks.spawn("doomed", async { panic!("on purpose") });
         tasks.panicked().await;
+        assert!(tasks.has_panicked());
         assert!(handle.await.unwrap_err().is_panic());
         tasks.idle().await;
     }

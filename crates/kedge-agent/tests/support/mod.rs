@@ -66,6 +66,8 @@ pub(crate) struct Ledger {
     pub(crate) servers: BTreeMap<ServerName, AgentPublicKey>,
     pub(crate) enrolments: Vec<Enrollment>,
     pub(crate) reports: Vec<AgentReport>,
+    /// Whether links are opened and then neither read nor written.
+    pub(crate) deaf: bool,
     /// What reports are answered with, when not 200.
     pub(crate) report_status: Option<StatusCode>,
 }
@@ -221,7 +223,7 @@ impl std::error::Error for HangUp {}
 
 async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(stream: S, shared: Shared) {
     let (sender, mut pending) = mpsc::channel(1);
-    let links = shared.links.clone();
+    let (links, ledger) = (shared.links.clone(), Arc::clone(&shared.ledger));
     let service = service_fn(move |request| answer(request, shared.clone(), sender.clone()));
     let connection = hyper::server::conn::http1::Builder::new()
         .serve_connection(TokioIo::new(stream), service)
@@ -232,6 +234,9 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(stream: S, sh
         };
         let pending: kedge_tunnel::PendingUpgrade = pending;
         let websocket = pending.websocket().await.unwrap();
+        if ledger.lock().unwrap().deaf {
+            return std::future::pending().await;
+        }
         let (link, driver) = Link::new(websocket, Side::Server, LinkConfig::default());
         links.send(link).await.unwrap();
         driver.run().await;
