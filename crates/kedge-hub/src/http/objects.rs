@@ -7,13 +7,16 @@ use std::sync::Arc;
 
 use axum::{
     body::Body,
-    extract::{Path, Query, State, rejection::PathRejection},
+    extract::{
+        Path, Query, State,
+        rejection::{PathRejection, QueryRejection},
+    },
     response::Response,
 };
 use http::{HeaderMap, StatusCode};
 use kedge_api::{
     AccessPolicy, JoinToken, LabelSelector, NameError, ObjectMeta, Resource, ResourceVersion,
-    Server, Status, Time, decode, policy,
+    Server, Status, Time, decode, policy, resources::ServerSpec,
 };
 use kedge_store::Precondition;
 use serde::Deserialize;
@@ -55,6 +58,10 @@ pub(crate) trait Exposed: Resource {
 
     /// Whether a person may see this one.
     fn is_visible(&self, policies: &[Entry], who: &Authenticated, now: Time) -> bool;
+
+    /// What is left of it for somebody who saw it before and may not now: enough to know which it was. `None` for
+    /// kinds that nobody sees in part.
+    fn tombstone(&self) -> Option<Self>;
 }
 
 /// Whether people who are no administrators see objects of a kind.
@@ -77,6 +84,10 @@ impl Exposed for Server {
             now,
         )
     }
+
+    fn tombstone(&self) -> Option<Self> {
+        Some(bare(self, ServerSpec::default()))
+    }
 }
 
 impl Exposed for AccessPolicy {
@@ -85,6 +96,10 @@ impl Exposed for AccessPolicy {
     fn is_visible(&self, _: &[Entry], _: &Authenticated, _: Time) -> bool {
         false
     }
+
+    fn tombstone(&self) -> Option<Self> {
+        None
+    }
 }
 
 impl Exposed for JoinToken {
@@ -92,6 +107,10 @@ impl Exposed for JoinToken {
 
     fn is_visible(&self, _: &[Entry], _: &Authenticated, _: Time) -> bool {
         false
+    }
+
+    fn tombstone(&self) -> Option<Self> {
+        None
     }
 }
 
@@ -136,8 +155,9 @@ impl View {
 pub(super) async fn list<R: Exposed>(
     State(app): State<App>,
     person: Person,
-    Query(query): Query<ListQuery>,
+    query: Result<Query<ListQuery>, QueryRejection>,
 ) -> Result<Response, Failure> {
+    let query = self::query(query)?;
     let view = View::of::<R>(&app, &person).await?;
     if query
         .field_selector
@@ -228,9 +248,10 @@ pub(super) async fn delete<R: Exposed>(
     State(app): State<App>,
     person: Person,
     path: Result<Path<String>, PathRejection>,
-    Query(query): Query<DeleteQuery>,
+    query: Result<Query<DeleteQuery>, QueryRejection>,
 ) -> Result<Response, Failure> {
     person.require_admin()?;
+    let query = self::query(query)?;
     let name = name(path)?;
     let precondition = parse::<ResourceVersion>(query.resource_version.as_deref())?
         .map_or(Precondition::None, Precondition::Version);
@@ -249,11 +270,32 @@ pub(super) fn name(path: Result<Path<String>, PathRejection>) -> Result<String, 
     }
 }
 
+/// The parameters of a query, or the answer that they cannot be read.
+pub(super) fn query<T>(query: Result<Query<T>, QueryRejection>) -> Result<T, Failure> {
+    let Query(query) = query.map_err(|error| {
+        let cause = kedge_api::text::Printable::new(&error.body_text()).to_string();
+        Failure::from(Status::bad_request(cause))
+    })?;
+    Ok(query)
+}
+
 fn parse<T: std::str::FromStr<Err = NameError>>(text: Option<&str>) -> Result<Option<T>, Failure> {
     text.filter(|text| !text.is_empty())
         .map(str::parse)
         .transpose()
         .map_err(|error: NameError| Status::bad_request(error.to_string()).into())
+}
+
+/// An object's name, uid and version, and nothing else of it.
+fn bare<R: Resource>(object: &R, spec: R::Spec) -> R {
+    let known = object.metadata();
+    let mut bare = R::new(known.name.clone(), spec);
+    let metadata = bare.metadata_mut();
+    metadata.uid.clone_from(&known.uid);
+    metadata
+        .resource_version
+        .clone_from(&known.resource_version);
+    bare
 }
 
 /// What only the store may say of an object.

@@ -2,7 +2,10 @@
 
 use axum::{
     body::Body,
-    extract::{Path, Query, State, rejection::PathRejection},
+    extract::{
+        Path, Query, State,
+        rejection::{PathRejection, QueryRejection},
+    },
     response::Response,
 };
 use http::{HeaderMap, StatusCode};
@@ -38,12 +41,12 @@ pub(super) async fn access(
     State(app): State<App>,
     person: Person,
     path: Result<Path<String>, PathRejection>,
-    query: Query<AccessQuery>,
+    query: Result<Query<AccessQuery>, QueryRejection>,
 ) -> Result<Response, Failure> {
+    let query = objects::query(query)?;
     let name = auth::server_name(&objects::name(path)?)?;
     let bad = |error: NameError| Failure::from(Status::bad_request(error.to_string()));
     let login = query
-        .0
         .login
         .as_deref()
         .map(str::parse::<Login>)

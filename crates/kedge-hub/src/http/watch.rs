@@ -3,6 +3,7 @@
 //! * the store's events pass a small bounded queue; a reader who takes nothing for a minute is cut off;
 //! * people who are no administrators see the servers that they may reach. When a policy or the people change, what
 //!   they may see may be another set altogether: the watch ends with `Expired`, and the client lists again;
+//! * what they may not see any more is told as `Deleted`, without what it has become;
 //! * a quiet watch gets a bookmark now and then, which keeps proxies from cutting it.
 
 use std::{collections::BTreeSet, convert::Infallible};
@@ -150,15 +151,21 @@ impl Pump {
                     }
                     (false, true) => {
                         self.shown.remove(&name);
-                        Some(WatchEvent::Deleted(object))
+                        object.tombstone().map(WatchEvent::Deleted)
                     }
                     (false, false) => None,
                 }
             }
-            WatchEvent::Deleted(object) => self
-                .shown
-                .remove(object.metadata().name.as_str())
-                .then(|| WatchEvent::Deleted(object)),
+            // A change that takes an object out of the selection may take it out of sight as well.
+            WatchEvent::Deleted(object) => {
+                if !self.shown.remove(object.metadata().name.as_str()) {
+                    None
+                } else if self.view.shows(&object, now) {
+                    Some(WatchEvent::Deleted(object))
+                } else {
+                    object.tombstone().map(WatchEvent::Deleted)
+                }
+            }
             other => Some(other),
         }
     }

@@ -265,3 +265,15 @@ async fn a_hub_without_people_refuses_people() {
     let reason = &hub.audit.events("authentication.refused")[0]["reason"];
     assert!(reason.contains("no people"), "{reason}");
 }
+
+#[tokio::test]
+async fn a_query_that_cannot_be_read_is_a_status_too() {
+    let hub = Hub::start().await;
+    for path in [
+        "/servers?watch=1&watch=0",
+        "/servers?labelSelector=a&labelSelector=b",
+        "/servers/web01/access?login=a&login=b",
+    ] {
+        hub.get("admin", path).await.error("BadRequest");
+    }
+}

@@ -134,6 +134,47 @@ async fn people_watch_what_they_may_reach_and_lose_it_with_their_policy() {
 }
 
 #[tokio::test]
+async fn what_goes_out_of_sight_is_told_without_what_it_has_become() {
+    let hub = Hub::start().await;
+    hub.agent("web01").await;
+    let by_label = json!({
+        "subjects": {"users": ["alice"]}, "servers": {"matchLabels": {"team": "red"}}, "logins": ["{login}"],
+    });
+    hub.policy("p", by_label).await;
+    let label = async |labels: Value| {
+        let mut server = hub.get("admin", "/servers/web01").await.json();
+        server["metadata"]["labels"] = labels;
+        hub.put("admin", "/servers/web01", server)
+            .await
+            .expect(StatusCode::OK);
+    };
+    let mut epoch = hub.app.epoch.subscribe();
+    label(json!({ "team": "red" })).await;
+    let _ = timeout(std::time::Duration::from_secs(1), epoch.changed()).await;
+    for path in [
+        "/servers?watch=1",
+        "/servers?watch=1&labelSelector=team%3Dred",
+    ] {
+        let mut watch = Watch::open(&hub, "alice", path).await;
+        watch.expect("ADDED", "web01").await;
+        label(json!({ "team": "blue", "project": "unannounced" })).await;
+        // The change that hides it ends the watch as well, soon after.
+        while let Some(event) = watch.next().await {
+            let text = event.to_string();
+            assert!(!text.contains("unannounced"), "{text}");
+            let object = &event["object"];
+            assert!(object.pointer("/spec/agentKey").is_none(), "{text}");
+            assert!(
+                event["type"] == "DELETED" || event["type"] == "ERROR",
+                "{text}"
+            );
+        }
+        label(json!({ "team": "red" })).await;
+        let _ = timeout(std::time::Duration::from_secs(1), epoch.changed()).await;
+    }
+}
+
+#[tokio::test]
 async fn an_administrator_who_is_none_any_more_sees_no_more() {
     let hub = Hub::start().await;
     let mut watch = Watch::open(&hub, "admin", "/jointokens?watch=1").await;
