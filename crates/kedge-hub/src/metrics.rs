@@ -11,6 +11,8 @@ use prometheus_client::{
     registry::Unit,
 };
 
+use crate::session;
+
 /// The hub's metrics; clones share them.
 #[derive(Clone, Debug)]
 pub struct HubMetrics {
@@ -259,8 +261,42 @@ impl HubMetrics {
                 inner.watches.clone(),
             );
         });
-        Self {
+        let hub = Self {
             inner: Arc::new(inner),
+        };
+        hub.begin_at_zero();
+        hub
+    }
+
+    /// Makes every series that can be, so that a rate is seen from the first event on.
+    fn begin_at_zero(&self) {
+        let inner = &self.inner;
+        for result in [Outcome::Accepted, Outcome::Refused].map(Outcome::label) {
+            for caller in [Caller::Agent, Caller::Person].map(Caller::label) {
+                let labels = AuthenticationLabels { caller, result };
+                drop(inner.authentications.get_or_create(&labels));
+            }
+            drop(inner.enrolments.get_or_create(&ResultLabels { result }));
+            drop(inner.status_writes.get_or_create(&ResultLabels { result }));
+        }
+        for reason in [Turned::Handshake, Turned::Limit].map(Turned::label) {
+            drop(
+                inner
+                    .connections_refused
+                    .get_or_create(&ReasonLabels { reason }),
+            );
+        }
+        for direction in ["up", "down"] {
+            drop(inner.bytes.get_or_create(&DirectionLabels { direction }));
+        }
+        for stage in STAGES.map(Stage::label) {
+            drop(inner.stages.get_or_create(&StageLabels { stage }));
+        }
+        for how in session::ENDINGS {
+            drop(inner.sessions_ended.get_or_create(&HowLabels { how }));
+        }
+        for code in session::REFUSALS {
+            drop(inner.sessions_refused.get_or_create(&CodeLabels { code }));
         }
     }
 
@@ -408,6 +444,14 @@ impl Drop for Held {
         self.0.dec();
     }
 }
+
+const STAGES: [Stage; 5] = [
+    Stage::Authenticate,
+    Stage::Authorize,
+    Stage::Open,
+    Stage::Tls,
+    Stage::Upgrade,
+];
 
 /// A session lasts from a `scp` of a moment to a shell of a day.
 const SESSION_SECONDS: [f64; 9] = [0.3, 1.0, 3.0, 10.0, 60.0, 300.0, 1800.0, 7200.0, 86_400.0];

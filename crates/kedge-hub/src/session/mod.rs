@@ -17,3 +17,35 @@ mod table;
 pub use authorize::{Ask, Grant, Refusal};
 pub use client::serve;
 pub use table::{Full, Place, Sessions};
+
+/// How a session can end, as the audit log and the metrics say it.
+pub const ENDINGS: [&str; 10] = [
+    "agent-lost",
+    "client-lost",
+    "finished",
+    "max-age",
+    "refused",
+    "reset-by-agent",
+    "reset-by-client",
+    "reset-by-hub",
+    "revoked",
+    "shutting-down",
+];
+
+/// Why a session can be refused, as the audit log and the metrics say it.
+pub const REFUSALS: [&str; 14] = [
+    "bad-request",
+    "denied",
+    "draining",
+    "host-key-changed",
+    "internal",
+    "link-lost",
+    "no-answer",
+    "not-found",
+    "offline",
+    "reset",
+    "resume-rejected",
+    "target-unreachable",
+    "too-many-streams",
+    "unauthenticated",
+];

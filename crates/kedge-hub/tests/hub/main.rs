@@ -13,6 +13,8 @@ mod hostile_http;
 #[cfg(test)]
 mod objects;
 #[cfg(test)]
+mod reference;
+#[cfg(test)]
 mod sessions;
 #[cfg(test)]
 mod shutdown;
