@@ -58,6 +58,7 @@ pub fn run(app: &mut App<'_>, arguments: &AcceptHostKeysArgs) -> Result<(), Fail
             .await
             .map_err(IntoFailure::into_failure)
     })?;
+    app.state(hub.name()).forget_server(name);
     let count = acceptance.accept.len();
     let keys = if count == 1 { "key" } else { "keys" };
     app.say(&format!("Accepted {count} {keys} of `{name}`."))

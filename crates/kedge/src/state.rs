@@ -120,6 +120,12 @@ impl HubState {
         Ok(())
     }
 
+    /// Forgets what the hub said of a server: it proved wrong, or is about to change.
+    pub fn forget_server(&self, server: &ServerName) {
+        // What stays is forgotten by itself in a few seconds.
+        let _ = std::fs::remove_file(self.access_file(server));
+    }
+
     /// Holds other processes off the logins until the closure ends. Without a lock (a file system
     /// that has none) the closure runs all the same: at worst a login is asked for once more.
     ///
@@ -230,11 +236,15 @@ mod tests {
         // A clock that went back proves nothing.
         assert_eq!(state.access(&server, at(999)), None);
         assert_eq!(state.access(&"web02".parse().unwrap(), at(1001)), None);
+        state.forget_server(&"web02".parse().unwrap());
+        assert!(state.access(&server, at(1001)).is_some());
         let mode = std::fs::metadata(state.access_file(&server))
             .unwrap()
             .permissions()
             .mode();
         assert_eq!(mode & 0o777, 0o600);
+        state.forget_server(&server);
+        assert_eq!(state.access(&server, at(1001)), None);
     }
 
     #[test]

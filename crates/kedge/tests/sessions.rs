@@ -277,6 +277,23 @@ fn every_refusal_is_255_with_a_reason() -> Result<()> {
     Ok(())
 }
 
+/// A login that was remembered and is refused now is asked for again by the next `ssh`.
+#[test]
+fn a_refusal_makes_the_next_try_ask_the_hub() -> Result<()> {
+    let site = site()?;
+    let target = site.hub.state().target.clone();
+    site.hub.state().target = Target::Refuse(RefuseCode::Denied, "another login now".into());
+    let me = std::mem::replace(&mut site.hub.state().login, "former".into());
+    site.person.ssh(["web01.kedge", "true"]).run()?.exits(255)?;
+    {
+        let mut state = site.hub.state();
+        state.login = me;
+        state.target = target;
+    }
+    site.person.ssh(["web01.kedge", "true"]).run()?.success()?;
+    Ok(())
+}
+
 #[test]
 fn what_is_wrong_before_ssh_is_255_too() -> Result<()> {
     let site = site()?;

@@ -381,3 +381,47 @@ fn two_hubs_each_have_their_suffix() -> Result<()> {
     assert_eq!(lab.requests().len(), 1);
     Ok(())
 }
+
+/// Our reading of a command line is that of the `ssh` that is installed.
+#[test]
+fn a_command_line_means_to_kedge_what_it_means_to_ssh() -> Result<()> {
+    let person = Person::new()?;
+    for words in [
+        &["web01"][..],
+        &["bob@web01", "ls", "-l"],
+        &["-l", "alice", "bob@web01"],
+        &["bob@web01", "-l", "alice"],
+        &["web01", "-l", "alice", "-p", "2222", "-l", "x"],
+        &["-oUser=carol", "-lalice", "web01"],
+        &["-o", "User carol", "web01"],
+        &["-o", "user = carol", "web01"],
+        &["-fNTvvL8080:localhost:80", "-D", "1080", "web01"],
+        &["-p2222", "web01", "-N", "--", "-l", "x"],
+        &["-t", "--", "web01", "-l", "x"],
+        &["ssh://bob@web01:2222"],
+        &["ssh://web01"],
+        &["a@b@web01"],
+        &["-4Ap", "2222", "-oPort=3", "web01"],
+    ] {
+        let said = person
+            .ssh([&["-F", "/dev/null", "-G"], words].concat())
+            .run()?
+            .success()?;
+        let parsed = kedge::ssh::arguments::SshArguments::parse(words.iter().map(Into::into))?;
+        let host = parsed
+            .destination
+            .as_ref()
+            .map(|to| to.host.to_string_lossy().into_owned());
+        assert_eq!(host, Some(value(&said, "hostname")), "{words:?}");
+        if let Some(login) = parsed.login() {
+            assert_eq!(login.to_string_lossy(), value(&said, "user"), "{words:?}");
+        } else {
+            assert_eq!(
+                value(&said, "user"),
+                kedge_testkit::machine::me()?,
+                "{words:?}"
+            );
+        }
+    }
+    Ok(())
+}

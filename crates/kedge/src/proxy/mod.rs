@@ -61,7 +61,10 @@ fn carry(app: &App<'_>, arguments: &ProxyArgs) -> Result<(), Failure> {
     }
     let hub = app.client(place.hub_name, place.hub)?;
     let request = open_request(&place, login.as_ref())?;
-    block_on(connect_and_carry(&hub, &place, request))
+    block_on(connect_and_carry(&hub, &place, request)).inspect_err(|_| {
+        // Whatever was remembered of the server may be why: the next try asks the hub.
+        app.state(place.hub_name).forget_server(&place.server);
+    })
 }
 
 async fn connect_and_carry(
