@@ -144,13 +144,14 @@ fn sixty_four_kib_of_name_are_too_many_everywhere() -> Result<()> {
             "{} bytes of reason",
             ran.err().len()
         );
+        // A head that large is not read to its end: the answer may be lost with the connection.
         let reply = Request::new("GET", &format!("/apis/kedge.dev/v1alpha1/servers/{name}"))
             .bearer(cheap.hub.token("admin")?)
-            .send(cheap.endpoint())?;
+            .send(cheap.endpoint());
+        let refused = |status| matches!(status, 400 | 404 | 414 | 431);
         ensure!(
-            matches!(reply.status, 400 | 404 | 414 | 431),
-            "{}",
-            reply.status
+            reply.as_ref().map_or(true, |reply| refused(reply.status)),
+            "{reply:?}"
         );
         let body = FakeAgent::new(cheap.endpoint(), &name)?.enrolment("x.y.z");
         let reply = Request::new("POST", "/apis/kedge.dev/v1alpha1/enrollments")

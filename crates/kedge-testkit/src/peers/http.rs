@@ -106,10 +106,14 @@ impl Request {
     /// When there is no answer in time.
     pub fn exchange(&self, endpoint: Endpoint) -> Result<(Reply, Stream)> {
         let mut stream = endpoint.connect()?;
-        stream.write_all(&self.bytes(&endpoint.address.to_string()))?;
-        stream.flush()?;
-        let reply = Reply::read(&mut stream)?;
-        Ok((reply, stream))
+        let bytes = self.bytes(&endpoint.address.to_string());
+        // Whoever refuses a request may stop reading it; the answer says why.
+        let written = stream.write_all(&bytes).and_then(|()| stream.flush());
+        match (Reply::read(&mut stream), written) {
+            (Ok(reply), _) => Ok((reply, stream)),
+            (Err(_), Err(error)) => Err(error).context("send a request"),
+            (Err(error), Ok(())) => Err(error),
+        }
     }
 }
 
