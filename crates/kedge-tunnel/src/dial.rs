@@ -5,9 +5,10 @@
 //! * the name of the hub (or of the proxy before it) is resolved;
 //! * its addresses are tried one after another, each with a deadline;
 //! * a proxy is asked for CONNECT;
-//! * TLS is agreed on, and the certificate believed or not ([`Trust`]);
+//! * TLS is agreed on, and the certificate believed or not ([`crate::Trust`]);
 //! * one HTTP/1.1 request is sent. A WebSocket's answer is 101, and the connection is then a link's.
 
+mod builder;
 mod connect;
 mod error;
 mod exchange;
@@ -30,14 +31,15 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::Role;
 use url::Url;
 
+pub use builder::DialerBuilder;
 pub use error::{Attempt, DialError, DialStage};
 pub use exchange::ResponseBody;
 
 use crate::defaults;
 use crate::link::websocket_config;
-use crate::proxy::{self, Proxy, ProxyPolicy};
+use crate::proxy::Proxy;
 use crate::socket::HubStream;
-use crate::tls::{self, CertificatePin, Trust};
+use crate::tls::{self, CertificatePin};
 use crate::version::{self, PROTOCOLS, PROTOCOLS_HEADER, Party};
 
 /// Reaches one hub. Clones share everything, TLS session tickets included.
@@ -101,130 +103,12 @@ pub struct Negotiated {
     pub headers: HeaderMap,
 }
 
-/// Collects what a [`Dialer`] needs to know.
-#[derive(Debug)]
-pub struct DialerBuilder {
-    url: Url,
-    trust: Trust,
-    proxy: ProxyPolicy,
-    timeouts: Timeouts,
-    user_agent: String,
-}
-
-impl DialerBuilder {
-    /// Whom to believe to be the hub; the system's roots unless said otherwise.
-    #[must_use]
-    pub fn trust(mut self, trust: Trust) -> Self {
-        self.trust = trust;
-        self
-    }
-
-    /// Whether to go through a proxy; never unless said otherwise.
-    #[must_use]
-    pub fn proxy(mut self, proxy: ProxyPolicy) -> Self {
-        self.proxy = proxy;
-        self
-    }
-
-    /// How long each step may take.
-    #[must_use]
-    pub fn timeouts(mut self, timeouts: Timeouts) -> Self {
-        self.timeouts = timeouts;
-        self
-    }
-
-    /// What to call ourselves, such as `kedge-agent/0.1.0`.
-    #[must_use]
-    pub fn user_agent(mut self, name: &str) -> Self {
-        name.clone_into(&mut self.user_agent);
-        self
-    }
-
-    /// Loads certificates and checks everything that needs no network.
-    ///
-    /// # Errors
-    ///
-    /// [`DialError::Url`], [`DialError::Trust`] or [`DialError::Proxy`].
-    pub fn build(self) -> Result<Dialer, DialError> {
-        let refused = |cause| DialError::Url {
-            url: self.url.to_string(),
-            cause,
-        };
-        let secure = match self.url.scheme() {
-            "https" => true,
-            "http" => false,
-            _ => return Err(refused("it begins with neither https:// nor http://")),
-        };
-        if !self.url.username().is_empty() || self.url.password().is_some() {
-            // Not repeated: what stands there is a secret.
-            let cause = "a hub's URL has no user name or password in it";
-            return Err(DialError::Url {
-                url: "with credentials".to_owned(),
-                cause,
-            });
-        }
-        if self.url.path() != "/" || self.url.query().is_some() || self.url.fragment().is_some() {
-            return Err(refused("a hub's URL ends after its host and port"));
-        }
-        let host = proxy::bare_host(&self.url).ok_or_else(|| refused("it has no host"))?;
-        let port = self
-            .url
-            .port_or_known_default()
-            .ok_or_else(|| refused("it has no port"))?;
-        let tls = if secure {
-            let config = tls::client_config(&self.trust).map_err(DialError::Trust)?;
-            let name = ServerName::try_from(host.clone())
-                .map_err(|_| refused("its host is no name a certificate can have"))?;
-            Some((TlsConnector::from(Arc::new(config)), name))
-        } else {
-            None
-        };
-        let proxy =
-            proxy::proxy_for(&self.proxy, &self.url).map_err(|source| DialError::Proxy {
-                proxy: "of the environment".to_owned(),
-                source,
-            })?;
-        let authority = self
-            .url
-            .as_str()
-            .split_once("://")
-            .map_or("", |(_, rest)| rest);
-        let authority = HeaderValue::from_str(authority.trim_end_matches('/'))
-            .map_err(|_| refused("its host cannot stand in a header"))?;
-        let user_agent = HeaderValue::from_str(&self.user_agent)
-            .unwrap_or_else(|_| HeaderValue::from_static(USER_AGENT));
-        let pins = match self.trust {
-            Trust::Pinned(pins) => pins,
-            Trust::Roots(_) | Trust::System => Vec::new(),
-        };
-        Ok(Dialer {
-            inner: Arc::new(Inner {
-                url: self.url,
-                host,
-                port,
-                authority,
-                tls,
-                proxy,
-                pins,
-                timeouts: self.timeouts,
-                user_agent,
-            }),
-        })
-    }
-}
-
 impl Dialer {
     /// Starts to describe how to reach the hub at `url` (`https://host[:port]`, or `http://` for
     /// one that leaves TLS to a proxy on its own machine).
     #[must_use]
     pub fn builder(url: Url) -> DialerBuilder {
-        DialerBuilder {
-            url,
-            trust: Trust::default(),
-            proxy: ProxyPolicy::default(),
-            timeouts: Timeouts::default(),
-            user_agent: USER_AGENT.to_owned(),
-        }
+        DialerBuilder::new(url)
     }
 
     /// The hub's URL.
@@ -519,6 +403,3 @@ impl fmt::Debug for Dialer {
             .finish_non_exhaustive()
     }
 }
-
-/// What a dialler calls itself unless told otherwise.
-const USER_AGENT: &str = concat!("kedge/", env!("CARGO_PKG_VERSION"));
