@@ -265,12 +265,9 @@ pub fn run(path: Option<&Path>) -> Result<(), Failure> {
 ///
 /// When standard output is closed.
 pub fn man() -> Result<(), Failure> {
-    let mut page = Vec::new();
-    clap_mangen::Man::new(Cli::command())
-        .section("8")
-        .render(&mut page)
-        .and_then(|()| io::stdout().lock().write_all(&page))
-        .map_err(|error| Failure::new(format!("cannot print the manual page: {error}")))
+    let page = crate::man::page(Cli::command())
+        .map_err(|error| Failure::new(format!("cannot make the manual page: {error}")))?;
+    print(&page)
 }
 
 /// `kedge-agent reference`.

@@ -24,6 +24,7 @@ pub mod hub;
 pub mod identity;
 pub mod join;
 pub mod machine;
+mod man;
 pub mod metrics;
 pub mod session;
 pub mod target;

@@ -121,7 +121,32 @@ impl AgentMetrics {
             let help = "Round trip to the hub";
             registry.register_with_unit("rtt", help, Unit::Seconds, metrics.rtt.clone());
         });
+        metrics.begin_at_zero();
         metrics
+    }
+
+    /// A counter that is absent until it counts has no rate when it first does.
+    fn begin_at_zero(&self) {
+        for result in [
+            DialResult::connected,
+            DialResult::refused,
+            DialResult::unreachable,
+        ] {
+            drop(self.dials.get_or_create(&DialLabels { result }));
+        }
+        for result in [
+            SessionResult::cut,
+            SessionResult::finished,
+            SessionResult::refused,
+            SessionResult::silent,
+            SessionResult::target_failed,
+            SessionResult::tunnel_failed,
+        ] {
+            drop(self.sessions.get_or_create(&SessionLabels { result }));
+        }
+        for direction in [Direction::from_target, Direction::to_target] {
+            drop(self.bytes.get_or_create(&ByteLabels { direction }));
+        }
     }
 }
 

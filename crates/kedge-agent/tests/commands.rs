@@ -222,6 +222,16 @@ fn help_has_examples_and_hides_what_is_for_packagers() {
 fn manual_and_reference_are_made_by_the_program() {
     let man = String::from_utf8(agent(&["man"]).stdout).unwrap();
     assert!(man.contains(".TH kedge-agent 8"), "{man:.200}");
+    for part in [
+        ".SS check-config",
+        ".SS join",
+        ".SS run",
+        ".SH EXAMPLES",
+        ".SH EXIT STATUS",
+        "token\\-file",
+    ] {
+        assert!(man.contains(part), "{part} in\n{man}");
+    }
     let reference = String::from_utf8(agent(&["reference"]).stdout).unwrap();
     for line in [
         "# agent.toml",
