@@ -39,9 +39,6 @@ pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 /// `Retry-After` of a `503`, seconds; the client adds its own jitter.
 pub const RETRY_AFTER: Duration = Duration::from_secs(2);
 
-/// Time between the `101` and the first byte of the WebSocket: hyper hands the socket over at once.
-pub const UPGRADE_TIMEOUT: Duration = Duration::from_secs(10);
-
 /// How often certificate files are looked at for a change. ACME clients replace them days before they expire.
 pub const CERTIFICATE_POLL: Duration = Duration::from_secs(10);
 
@@ -105,9 +102,6 @@ pub const JOIN_TOKEN_LIFE: Duration = Duration::from_secs(60 * 60);
 /// Longest life of a join token that may be asked for.
 pub const JOIN_TOKEN_LIFE_MAX: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
-/// Most uses of a join token that may be asked for.
-pub const JOIN_TOKEN_USES_MAX: u32 = 10_000;
-
 // --- Sessions --------------------------------------------------------------------------------------------------
 
 /// Live sessions in the hub. Each holds at most its relay allowance (64 KiB each way), so 1.25 GiB when all stall.
@@ -145,8 +139,9 @@ pub const STATUS_REFILL: Duration = Duration::from_secs(30);
 /// `status.lastSeen` of a connected server is refreshed this often, and at every change.
 pub const LAST_SEEN_EVERY: Duration = Duration::from_secs(10 * 60);
 
-/// Tries of a status write that meets somebody else's write.
-pub const CONFLICT_TRIES: u32 = 16;
+/// Rounds of eight tries of a write that meets somebody else's: of a rack that joins with one token, nobody is sent
+/// away because the others were quicker.
+pub const CONFLICT_ROUNDS: u32 = 32;
 
 /// Wait before a store that failed is asked again by a background task.
 pub const STORE_RETRY: Duration = Duration::from_secs(2);
@@ -178,9 +173,6 @@ pub const LISTEN: &str = "0.0.0.0:8443";
 
 /// Where operators and probes connect: not reachable from outside.
 pub const ADMIN_LISTEN: &str = "127.0.0.1:9443";
-
-/// Random bytes of a static token, the hub's id and a session id.
-pub const RANDOM_TOKEN_BYTES: usize = 32;
 
 /// Time that a peer may take none of the bytes waiting for it. Tunnels notice sooner by their PINGs; this is for the
 /// reader of an answer who stops reading.

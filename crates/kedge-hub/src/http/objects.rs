@@ -158,6 +158,7 @@ pub(super) async fn list<R: Exposed>(
     query: Result<Query<ListQuery>, QueryRejection>,
 ) -> Result<Response, Failure> {
     let query = self::query(query)?;
+    let epoch = app.epoch.subscribe();
     let view = View::of::<R>(&app, &person).await?;
     if query
         .field_selector
@@ -171,7 +172,7 @@ pub(super) async fn list<R: Exposed>(
     match query.watch.as_deref() {
         None | Some("0" | "false") => {}
         Some("1" | "true" | "") => {
-            return watch::open::<R>(app, person, view, selector, version).await;
+            return watch::open::<R>(app, epoch, person, view, selector, version).await;
         }
         Some(_) => return Err(Status::bad_request("watch is 1 or 0").into()),
     }

@@ -12,7 +12,7 @@ use axum::{
 };
 use kedge_api::{Status, StatusReason};
 use kedge_service::Stage;
-use kedge_tunnel::{CloseReason, Link, LinkConfig, LinkEnd, PendingUpgrade, Side, UpgradeError};
+use kedge_tunnel::{Link, LinkConfig, LinkEnd, PendingUpgrade, Side, UpgradeError};
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::{
@@ -130,10 +130,6 @@ async fn client(
     app.metrics.stage(Step::Upgrade, begun.elapsed());
     drop(admission);
     let who: Authenticated = person.who;
-    // The token was good before the 101; a roster that changed meanwhile is heard of from here on.
-    if app.people.refresh(&who).is_none() {
-        link.close(CloseReason::Revoked);
-    }
     let drive = Box::pin(driver.run());
     let steer = session::serve(app.clone(), link, who, person.from);
     let end = both(drive, steer).await;

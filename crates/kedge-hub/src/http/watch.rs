@@ -16,7 +16,7 @@ use kedge_api::{LabelSelector, ResourceVersion, Status, WatchEvent};
 use kedge_service::Stage;
 use kedge_store::{StoreError, WatchFrom};
 use tokio::{
-    sync::mpsc,
+    sync::{mpsc, watch::Receiver},
     time::{Instant, interval_at, sleep, timeout},
 };
 
@@ -25,14 +25,15 @@ use super::{
     objects::{Exposed, View},
     reply::{self, Failure},
 };
-use crate::{app::App, defaults};
+use crate::{app::App, defaults, people::Authenticated};
 
-/// Begins a watch.
+/// Begins a watch. `epoch` was subscribed to before `view` was looked up, so that no change falls between.
 ///
 /// # Errors
 /// 410 when the version is too old, 429 when there are too many watches.
 pub(super) async fn open<R: Exposed>(
     app: App,
+    epoch: Receiver<u64>,
     person: Person,
     view: View,
     selector: LabelSelector,
@@ -62,6 +63,7 @@ pub(super) async fn open<R: Exposed>(
     let (sender, receiver) = mpsc::channel::<Bytes>(defaults::WATCH_QUEUE);
     let pump = Pump {
         app: app.clone(),
+        epoch,
         person,
         view,
         shown,
@@ -81,6 +83,7 @@ pub(super) async fn open<R: Exposed>(
 
 struct Pump {
     app: App,
+    epoch: Receiver<u64>,
     person: Person,
     view: View,
     shown: BTreeSet<String>,
@@ -93,7 +96,9 @@ struct Over;
 impl Pump {
     async fn run<R: Exposed>(mut self, mut events: kedge_store::Watch<R>) {
         let mut roster = self.app.people.changes();
-        let mut epoch = self.app.epoch.subscribe();
+        // Who they are was found out before this subscription, so it is looked at once more.
+        roster.mark_changed();
+        let mut epoch = self.epoch.clone();
         let start = Instant::now() + defaults::WATCH_BOOKMARK;
         let mut bookmark = interval_at(start, defaults::WATCH_BOOKMARK);
         let mut end = std::pin::pin!(sleep(defaults::WATCH_LIFE));
@@ -106,7 +111,7 @@ impl Pump {
                 () = self.app.shutdown.reached(Stage::StopAccepting) => return,
                 () = &mut end => return,
                 _ = roster.changed() => match self.app.people.refresh(&self.person.who) {
-                    Some(who) if who.role == self.person.who.role && !filtered => Ok(()),
+                    Some(who) if self.sees_the_same(&who) => Ok(()),
                     Some(_) => return self.last::<R>(Status::expired()).await,
                     None => return self.last::<R>(Status::unauthorized()).await,
                 },
@@ -132,6 +137,11 @@ impl Pump {
                 return;
             }
         }
+    }
+
+    fn sees_the_same(&self, now: &Authenticated) -> bool {
+        let then = &self.person.who;
+        now.role == then.role && *now.principal == *then.principal
     }
 
     /// What an event is to this reader.

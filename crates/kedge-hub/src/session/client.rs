@@ -14,6 +14,8 @@ use crate::{app::App, people::Authenticated};
 /// When dropped, no new stream is accepted; sessions that run are tasks of their own.
 pub async fn serve(app: App, link: Link, who: Authenticated, from: IpAddr) {
     let mut roster = app.people.changes();
+    // The token was looked at before this subscription, so it is looked at once more.
+    roster.mark_changed();
     let mut told = false;
     loop {
         tokio::select! {

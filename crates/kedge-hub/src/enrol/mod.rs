@@ -12,20 +12,23 @@
 //!   name ([`JOINED_WITH`]), which is how that start tells the two apart.
 //! * An agent whose answer was lost asks again with the same key and gets the same answer.
 
+mod uses;
+
 use std::net::IpAddr;
 
 use kedge_api::{
-    JoinToken, LabelKey, LabelSelector, Resource as _, Server, ServerName, Status, StatusReason,
-    Time, TokenHash, assertion,
-    meta::Changed,
+    JoinToken, LabelKey, Resource as _, Server, ServerName, Status, StatusReason, Time, TokenHash,
+    assertion,
     resources::{ServerSpec, ServerStatus},
     rest::{Enrolled, Enrollment, HubIdentity},
 };
 use kedge_store::StoreError;
 
+pub use uses::{latest_end, reconcile};
+
 use crate::{
     app::App,
-    audit, defaults,
+    audit,
     http::{Failure, Joiner, refused, spend},
     metrics::{Caller, Outcome},
     presence,
@@ -100,47 +103,6 @@ pub async fn enrol(app: App, joiner: Joiner, request: Enrollment) -> Result<Enro
     }
 }
 
-/// Gives back uses that were reserved by a hub that died before it made the server, and names those whose server was
-/// made. Called before the hub listens, when no enrolment is under way.
-///
-/// # Errors
-/// When the store fails.
-///
-/// # Cancel safety
-/// When dropped, some tokens are done and some are not.
-pub async fn reconcile(app: &App) -> Result<(), StoreError> {
-    let everything = LabelSelector::default();
-    let servers = app.store.list::<Server>(&everything).await?;
-    for token in app.store.list::<JoinToken>(&everything).await?.items {
-        let name = token.metadata.name.as_str();
-        let made: Vec<_> = servers
-            .items
-            .iter()
-            .filter(|server| joined_with(server, name))
-            .map(Server::name)
-            .collect();
-        app.store
-            .modify_status::<JoinToken>(name, |token| reconciled(token, &made))
-            .await?;
-    }
-    Ok(())
-}
-
-fn reconciled(token: &mut JoinToken, made: &[ServerName]) -> Changed {
-    let before = token.status.clone();
-    for name in made {
-        if !token.status.used_by.contains(name) {
-            token.status.used_by.push(name.clone());
-        }
-    }
-    token.status.used = u32::try_from(token.status.used_by.len()).unwrap_or(u32::MAX);
-    if token.status == before {
-        Changed::No
-    } else {
-        Changed::Yes
-    }
-}
-
 async fn attempt(app: &App, joiner: &Joiner, request: &Enrollment) -> Result<Server, Refused> {
     let now = app.clock.now();
     let token = known_token(app, joiner).await?;
@@ -189,14 +151,14 @@ async fn attempt(app: &App, joiner: &Joiner, request: &Enrollment) -> Result<Ser
     {
         return Err(taken(&request.name));
     }
-    reserve(app, &token, now).await?;
+    uses::reserve(app, &token, now).await?;
     match make(app, &token, request, existing, now).await {
         Ok(server) => {
-            settle_use(app, &token, &request.name, now).await;
+            uses::name(app, &token, &request.name, now).await;
             Ok(server)
         }
         Err(why) => {
-            give_back(app, &token).await;
+            uses::give_back(app, &token).await;
             Err(why)
         }
     }
@@ -217,44 +179,6 @@ async fn known_token(app: &App, joiner: &Joiner) -> Result<JoinToken, Refused> {
             "the secret is not that of the join token".to_owned(),
         )),
         None => Err(Refused::Unproved("there is no such join token".to_owned())),
-    }
-}
-
-/// Takes one use, or finds that there is none left.
-async fn reserve(app: &App, token: &JoinToken, now: Time) -> Result<(), Refused> {
-    let mut spent = None;
-    let result = app
-        .store
-        .modify_status::<JoinToken>(&token.metadata.name, |newest| {
-            spent = None;
-            if newest.metadata.uid != token.metadata.uid {
-                spent = Some("the join token was revoked");
-            } else if newest.status.used >= newest.spec.uses {
-                spent = Some("the join token was used already");
-            } else if newest.is_spent(now) {
-                spent = Some("the join token has expired");
-            }
-            if spent.is_some() {
-                return Changed::No;
-            }
-            newest.status.used += 1;
-            newest.status.last_used_at = Some(now);
-            Changed::Yes
-        })
-        .await;
-    match (result, spent) {
-        (_, Some(why)) => {
-            let words = format!("{why}; ask for another one (`kedge token create`)");
-            Err(Refused::Told(Status::new(
-                StatusReason::Unauthorized,
-                words,
-            )))
-        }
-        (Ok(_), None) => Ok(()),
-        (Err(StoreError::NotFound { .. }), None) => Err(Refused::Unproved(
-            "the join token was revoked a moment ago".to_owned(),
-        )),
-        (Err(error), None) => Err(error.into()),
     }
 }
 
@@ -337,44 +261,6 @@ fn reported(request: &Enrollment) -> ServerStatus {
     }
 }
 
-/// Names who used it. Nothing rests on it now; the next start would do it too.
-async fn settle_use(app: &App, token: &JoinToken, server: &ServerName, now: Time) {
-    let result = app
-        .store
-        .modify_status::<JoinToken>(&token.metadata.name, |newest| {
-            newest.status.last_used_at = Some(now);
-            if newest.status.used_by.contains(server) {
-                return Changed::No;
-            }
-            newest.status.used_by.push(server.clone());
-            Changed::Yes
-        })
-        .await;
-    if let Err(error) = result {
-        tracing::warn!(token = %token.metadata.name, cause = %error, "who used a join token cannot be written");
-    }
-}
-
-async fn give_back(app: &App, token: &JoinToken) {
-    let result = app
-        .store
-        .modify_status::<JoinToken>(&token.metadata.name, |newest| {
-            if newest.metadata.uid != token.metadata.uid || newest.status.used == 0 {
-                return Changed::No;
-            }
-            newest.status.used -= 1;
-            Changed::Yes
-        })
-        .await;
-    if let Err(error) = result {
-        tracing::warn!(
-            token = %token.metadata.name,
-            cause = %error,
-            "a use of a join token cannot be given back now; it will be when the hub starts again"
-        );
-    }
-}
-
 fn taken(name: &ServerName) -> Refused {
     let mut status = Status::already_exists::<Server>(name.as_str());
     status.message = format!(
@@ -404,49 +290,4 @@ fn refuse(app: &App, why: Refused, server: &str, token: &str, from: IpAddr) -> F
 /// The hash of a token that nobody has.
 fn nobodys_hash() -> TokenHash {
     TokenHash::of("")
-}
-
-/// The longest life of a join token that may be asked for, seen from `now`.
-#[must_use]
-pub fn latest_end(now: Time) -> Time {
-    now.saturating_add(defaults::JOIN_TOKEN_LIFE_MAX)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use kedge_api::resources::JoinTokenSpec;
-
-    fn token(used: u32, used_by: &[&str]) -> JoinToken {
-        let mut token = JoinToken::new("abcdefghij".parse().unwrap(), JoinTokenSpec::default());
-        token.status.used = used;
-        token.status.used_by = used_by.iter().map(|name| name.parse().unwrap()).collect();
-        token
-    }
-
-    #[test]
-    fn a_use_without_a_server_is_given_back_and_a_server_without_its_use_is_counted() {
-        let names = |names: &[&str]| {
-            names
-                .iter()
-                .map(|name| name.parse().unwrap())
-                .collect::<Vec<ServerName>>()
-        };
-        for (used, used_by, made, wanted) in [
-            (1, &[][..], &[][..], 0),
-            (1, &[], &["web01"], 1),
-            (1, &["web01"], &["web01"], 1),
-            (1, &["deleted-since"], &[], 1),
-            (3, &["a"], &["a", "b"], 2),
-        ] {
-            let mut token = token(used, used_by);
-            reconciled(&mut token, &names(made));
-            assert_eq!(token.status.used, wanted, "{used} {used_by:?} {made:?}");
-            assert_eq!(
-                reconciled(&mut token, &names(made)),
-                Changed::No,
-                "once is enough"
-            );
-        }
-    }
 }
