@@ -311,8 +311,11 @@ async fn a_hub_that_went_deaf_does_not_hold_up_a_stop() {
     until("the agent knows it", || test.metrics.connected.get() == 1).await;
     test.hub.change(|ledger| ledger.deaf = true);
     link.close(CloseReason::ShuttingDown);
-    until("the link is gone", || test.metrics.connected.get() == 0).await;
-    until("there is another", || test.metrics.connected.get() == 1).await;
+    let dials = DialLabels {
+        result: DialResult::connected,
+    };
+    let dials = test.metrics.dials.get_or_create_owned(&dials);
+    until("there is another link", || dials.get() == 2).await;
     test.shutdown.begin();
     let report = soon(test.running).await.unwrap();
     assert_eq!(
