@@ -19,7 +19,7 @@ use crate::{
     rate::{Rate, RateLimiter},
     registry::Registry,
     replay::ReplayCache,
-    session::Sessions,
+    session::{Quota, Sessions},
     tunnel::Tunnel,
     watcher::Epoch,
 };
@@ -51,6 +51,8 @@ pub struct Inner {
     pub tunnels: Registry<kedge_api::ServerName, Tunnel>,
     /// How that gets into the store.
     pub presence: Presence,
+    /// Connections of people, so that one of them cannot take every place of the port.
+    pub clients: Quota,
     /// What is going on.
     pub sessions: Sessions,
     /// Numbers.
@@ -96,6 +98,14 @@ impl App {
             epoch: Epoch::default(),
             tunnels: Registry::new(),
             presence: Presence::default(),
+            clients: Quota::new(
+                settings.limits.connections,
+                settings
+                    .limits
+                    .sessions_per_principal
+                    .saturating_mul(2)
+                    .saturating_add(defaults::SPARE_CLIENTS),
+            ),
             sessions: Sessions::new(
                 settings.limits.sessions,
                 settings.limits.sessions_per_principal,

@@ -110,6 +110,10 @@ pub const SESSIONS: u32 = 10_000;
 /// Live sessions of one person: Ansible with 100 forks and two connections each, twice.
 pub const SESSIONS_PER_PRINCIPAL: u32 = 400;
 
+/// Connections that one person may have beyond two for each session: room to be told, in the tunnel's own words, that
+/// there are too many sessions.
+pub const SPARE_CLIENTS: u32 = 16;
+
 /// Streams on one connection of a person: `kedge proxy` opens one, a later multiplexer more.
 pub const STREAMS_PER_CLIENT: u32 = 256;
 

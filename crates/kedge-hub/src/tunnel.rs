@@ -35,8 +35,10 @@ pub async fn serve<H>(app: App, agent: Agent, pending: PendingUpgrade, held: H) 
             return;
         }
     };
-    let mut config = LinkConfig::default();
-    config.max_streams = defaults::STREAMS_PER_AGENT;
+    let config = LinkConfig {
+        max_streams: defaults::STREAMS_PER_AGENT,
+        ..LinkConfig::default()
+    };
     let (link, driver) = Link::new(websocket, Side::Server, config);
     let name = agent.server.name();
     let tunnel = Tunnel {

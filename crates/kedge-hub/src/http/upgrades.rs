@@ -46,6 +46,13 @@ pub(super) async fn agent(State(app): State<App>, agent: Agent, request: Request
 
 /// `GET /kedge/v1/connect`
 pub(super) async fn connect(State(app): State<App>, person: Person, request: Request) -> Response {
+    let ticket = match app.clients.take(&person.who.principal) {
+        Ok(ticket) => ticket,
+        Err(full) => {
+            let words = format!("no further connection: {full}");
+            return Failure::too_many(words, defaults::RETRY_AFTER).into_response();
+        }
+    };
     match begin(&app, request) {
         Ok(begun) => {
             let Begun {
@@ -57,7 +64,7 @@ pub(super) async fn connect(State(app): State<App>, person: Person, request: Req
             let task = app.clone();
             app.shutdown.tasks().spawn("client", async move {
                 client(task, person, pending, admission).await;
-                drop(held);
+                drop((held, ticket));
             });
             response
         }
@@ -123,8 +130,10 @@ async fn client(
             return;
         }
     };
-    let mut config = LinkConfig::default();
-    config.max_streams = defaults::STREAMS_PER_CLIENT;
+    let config = LinkConfig {
+        max_streams: defaults::STREAMS_PER_CLIENT,
+        ..LinkConfig::default()
+    };
     let (link, driver) = Link::new(websocket, Side::Server, config);
     let gauge = app.metrics.client();
     app.metrics.stage(Step::Upgrade, begun.elapsed());

@@ -160,7 +160,12 @@ async fn prepare(
     let place = app
         .sessions
         .enter(id.clone(), &who.principal)
-        .map_err(|full| late(Refusal::new(RefuseCode::TooManyStreams, full.to_string())))?;
+        .map_err(|full| {
+            late(Refusal::new(
+                RefuseCode::TooManyStreams,
+                format!("no further session: {full}"),
+            ))
+        })?;
     let grant = authorize::authorize(app, &who, &ask, from)
         .await
         .map_err(late)?;

@@ -12,11 +12,13 @@
 pub mod authorize;
 mod client;
 mod live;
+mod quota;
 mod table;
 
 pub use authorize::{Ask, Grant, Refusal};
 pub use client::serve;
-pub use table::{Full, Place, Sessions};
+pub use quota::{Full, Quota, Ticket};
+pub use table::{Place, Sessions};
 
 /// How a session can end, as the audit log and the metrics say it.
 pub const ENDINGS: [&str; 10] = [

@@ -16,11 +16,26 @@ async fn raw(address: SocketAddr, request: &[u8]) -> String {
     let mut stream = TcpStream::connect(address).await.unwrap();
     // A hub that has heard enough closes while this still writes.
     let _ = stream.write_all(request).await;
-    let mut answer = Vec::new();
-    let _ = timeout(Duration::from_secs(30), stream.read_to_end(&mut answer))
-        .await
-        .expect("kept waiting");
-    String::from_utf8_lossy(&answer).into_owned()
+    let mut answer = String::new();
+    let mut buffer = [0; 4096];
+    // Until the hub closes, or has answered on a connection that it keeps.
+    while !is_whole(&answer) {
+        let read = timeout(Duration::from_secs(30), stream.read(&mut buffer));
+        match read.await.expect("kept waiting") {
+            Ok(0) | Err(_) => break,
+            Ok(count) => answer += &String::from_utf8_lossy(&buffer[..count]),
+        }
+    }
+    answer
+}
+
+fn is_whole(answer: &str) -> bool {
+    let Some((head, body)) = answer.split_once("\r\n\r\n") else {
+        return false;
+    };
+    let head = head.to_lowercase();
+    let length = head.split("content-length: ").nth(1);
+    length.is_some_and(|rest| rest.split("\r\n").next() == Some(&body.len().to_string()))
 }
 
 fn get(path: &str, headers: &str) -> Vec<u8> {
@@ -244,6 +259,29 @@ async fn more_connections_than_the_limit_are_told_to_come_back() {
     drop((first, second));
     crate::harness::eventually("a place", async || {
         (code(&raw(hub.address, &get("/.well-known/kedge", "")).await) == 200).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn one_person_cannot_take_every_place() {
+    let hub = Hub::with("limits = { sessions-per-person = 0 }").await;
+    let mut held = Vec::new();
+    let refused = loop {
+        match hub.try_connect(hub.token("alice")).await {
+            Ok(peer) => held.push(peer),
+            Err(error) => break error,
+        }
+        assert!(held.len() < 50, "no end of connections");
+    };
+    let kedge_tunnel::DialError::Refused { status, .. } = refused else {
+        panic!("{refused}");
+    };
+    assert_eq!(status, StatusCode::TOO_MANY_REQUESTS);
+    hub.connect("bob").await;
+    held.pop();
+    crate::harness::eventually("a place", async || {
+        hub.try_connect(hub.token("alice")).await.ok().map(|_| ())
     })
     .await;
 }
