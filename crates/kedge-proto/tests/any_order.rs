@@ -1,6 +1,8 @@
 //! Whatever the order in which messages are written, carried and read, whichever link is lost at whichever moment: each
 //! stream ends with the same bytes both ways, in bounded memory, and nothing is left behind.
 
+#![cfg(test)]
+
 mod common;
 
 use std::time::Duration;

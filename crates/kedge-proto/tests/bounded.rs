@@ -1,5 +1,7 @@
 //! Whatever frames a peer sends, in whatever order, read or not: no panic, no memory beyond what was promised.
 
+#![cfg(test)]
+
 mod common;
 
 use std::time::{Duration, Instant};

@@ -1,5 +1,7 @@
 //! The corpus of the fuzz target `frame_decode`, run as an ordinary test.
 
+#![cfg(test)]
+
 use bytes::Bytes;
 use kedge_proto::Frame;
 

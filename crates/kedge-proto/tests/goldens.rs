@@ -1,5 +1,7 @@
 //! Every frame has the bytes that docs/protocol.md says, and the conversation shown there is what two links say.
 
+#![cfg(test)]
+
 mod common;
 
 use bytes::Bytes;

@@ -1,6 +1,8 @@
 //! What a peer does wrong on one stream resets that stream, what it does wrong on the link ends the link, and neither
 //! hurts the others.
 
+#![cfg(test)]
+
 mod common;
 
 use std::time::{Duration, Instant};

@@ -22,7 +22,6 @@ pub use kedge_proto::OpenRequest;
 
 /// The limits of a link.
 #[derive(Clone, Debug)]
-#[non_exhaustive]
 pub struct LinkConfig {
     /// Streams that either side may have open at once.
     pub max_streams: u32,

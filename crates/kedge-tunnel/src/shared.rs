@@ -125,6 +125,9 @@ impl Shared {
         let mut inner = self.lock();
         let result = act(&mut inner, &mut wakes);
         let news = inner.settle(&mut wakes);
+        if !inner.outbox.is_empty() {
+            inner.wake_driver(&mut wakes);
+        }
         drop(inner);
         self.publish(news);
         wakes.wake();
@@ -269,10 +272,7 @@ impl Inner {
                     wakes.add(slot.writer.take());
                 }
             }
-            Event::Relay(id, event) => {
-                self.outbox.push_back((id, event));
-                self.wake_driver(wakes);
-            }
+            Event::Relay(id, event) => self.outbox.push_back((id, event)),
             Event::Opened(id, attributes) => {
                 if let Some(slot) = self.slots.get_mut(&id) {
                     slot.opened = Some(attributes);

@@ -98,10 +98,10 @@ impl App {
         let data: Vec<u8> = (self.sent..self.sent + len)
             .map(|at| byte(self.send_seed, at))
             .collect();
-        if !data.is_empty() {
-            if let Ok(Write::Accepted(len)) = link.write(id, &data) {
-                self.sent += len;
-            }
+        if !data.is_empty()
+            && let Ok(Write::Accepted(len)) = link.write(id, &data)
+        {
+            self.sent += len;
         }
         if self.sent == self.to_send && !self.finished {
             self.finished = link.finish(id).is_ok();
