@@ -161,6 +161,19 @@ pub const GOAWAY_SPREAD: Duration = Duration::from_secs(5);
 /// Time that live sessions get to end by themselves after SIGTERM.
 pub const DRAIN: Duration = Duration::from_secs(20);
 
+/// Time for the last words on a link, and on a session: what is queued for a peer that still reads. Two of them, one
+/// after the other, and the last status write fit into [`CUT`].
+pub const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// While the hub ends: how often it looks whether the last tunnel is gone…
+pub const LAST_LOOK: Duration = Duration::from_millis(50);
+
+/// …and how many times.
+pub const LAST_LOOKS: u32 = 50;
+
+/// Status writes under way at once: as many as the store puts into one commit.
+pub const STATUS_WRITES: usize = 64;
+
 /// Time for the sessions that were cut to say so to their ends and to the audit log.
 pub const CUT: Duration = Duration::from_secs(3);
 

@@ -71,10 +71,10 @@ impl Server {
     ) -> Self {
         let limit = usize::try_from(app.settings.limits.connections)
             .unwrap_or(usize::MAX)
-            .min(MOST);
+            .min(Semaphore::MAX_PERMITS / 2);
         let handshakes = usize::try_from(app.settings.limits.handshakes)
             .unwrap_or(usize::MAX)
-            .min(MOST);
+            .min(Semaphore::MAX_PERMITS / 2);
         let all = Arc::new(Semaphore::new(limit + defaults::OVERFLOW_CONNECTIONS));
         Self {
             acceptors: listeners
@@ -266,6 +266,3 @@ impl std::fmt::Debug for Server {
         f.debug_struct("Server").finish_non_exhaustive()
     }
 }
-
-/// More than any machine has descriptors, and less than a semaphore can count.
-const MOST: usize = 1 << 24;

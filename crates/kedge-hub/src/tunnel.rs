@@ -4,7 +4,13 @@ use std::{net::IpAddr, time::Duration};
 
 use kedge_api::{AgentPublicKey, Line, Server, ServerName, Uid};
 use kedge_service::Stage;
-use kedge_tunnel::{CloseReason, Link, LinkConfig, LinkEnd, PendingUpgrade, RefuseCode, Side};
+use kedge_tunnel::{
+    CloseReason, Link, LinkConfig, LinkDriver, LinkEnd, PendingUpgrade, RefuseCode, Side,
+};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    time::timeout,
+};
 use tracing::{info, warn};
 
 use crate::{app::App, defaults, http::Agent, presence::Live, registry::Departure};
@@ -65,11 +71,7 @@ pub async fn serve<H>(app: App, agent: Agent, pending: PendingUpgrade, held: H) 
     drop(held);
     info!(server = %name, from = %agent.from, protocol, "agent connected");
 
-    let drive = Box::pin(driver.run());
-    let end = tokio::select! {
-        end = drive => end,
-        never = steer(&app, &link) => match never {},
-    };
+    let end = drive(driver, steer(&app, &link)).await;
     drop(gauge);
     let departure = app.tunnels.unregister(&name, generation);
     if departure == Departure::Gone {
@@ -104,8 +106,24 @@ async fn is_foreign(app: &App, name: &ServerName, tunnel: &Tunnel) -> bool {
     }
 }
 
+/// Runs a link to its end. `steer` ends when it has closed the link, or when there is nothing left to steer; a peer
+/// that then does not let go is dropped.
+pub(crate) async fn drive<S>(driver: LinkDriver<S>, steer: impl Future<Output = ()>) -> LinkEnd
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let mut run = Box::pin(driver.run());
+    tokio::select! {
+        end = &mut run => return end,
+        () = steer => {}
+    }
+    timeout(defaults::LAST_WORDS, run)
+        .await
+        .unwrap_or(LinkEnd::Closed)
+}
+
 /// What the hub does with an agent's link besides relaying: agents open no streams, and go when the hub goes.
-async fn steer(app: &App, link: &Link) -> std::convert::Infallible {
+async fn steer(app: &App, link: &Link) {
     let mut told = false;
     loop {
         tokio::select! {
@@ -113,8 +131,7 @@ async fn steer(app: &App, link: &Link) -> std::convert::Infallible {
             () = app.shutdown.reached(Stage::Cut) => {
                 // Sessions are told first why they end; the link then goes with what is queued.
                 app.shutdown.sessions().idle().await;
-                link.close(CloseReason::ShuttingDown);
-                return std::future::pending().await;
+                return link.close(CloseReason::ShuttingDown);
             }
             () = app.shutdown.reached(Stage::Goaway), if !told => {
                 told = true;
@@ -122,7 +139,7 @@ async fn steer(app: &App, link: &Link) -> std::convert::Infallible {
             }
             incoming = link.accept() => match incoming {
                 Some(incoming) => incoming.refuse(RefuseCode::Denied, "agents open no streams at this hub"),
-                None => return std::future::pending().await,
+                None => return,
             },
         }
     }

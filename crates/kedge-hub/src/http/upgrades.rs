@@ -12,7 +12,7 @@ use axum::{
 };
 use kedge_api::{Status, StatusReason};
 use kedge_service::Stage;
-use kedge_tunnel::{Link, LinkConfig, LinkEnd, PendingUpgrade, Side, UpgradeError};
+use kedge_tunnel::{Link, LinkConfig, PendingUpgrade, Side, UpgradeError};
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::{
@@ -139,19 +139,8 @@ async fn client(
     app.metrics.stage(Step::Upgrade, begun.elapsed());
     drop(admission);
     let who: Authenticated = person.who;
-    let drive = Box::pin(driver.run());
     let steer = session::serve(app.clone(), link, who, person.from);
-    let end = both(drive, steer).await;
+    let end = tunnel::drive(driver, steer).await;
     tracing::debug!(from = %person.from, %end, "a person's connection ended");
     drop(gauge);
-}
-
-/// Drives a link and serves its streams until the link ends.
-async fn both(drive: impl Future<Output = LinkEnd>, steer: impl Future<Output = ()>) -> LinkEnd {
-    let mut drive = std::pin::pin!(drive);
-    tokio::select! {
-        end = &mut drive => return end,
-        () = steer => {}
-    }
-    drive.await
 }

@@ -79,7 +79,7 @@ pub async fn settle_all(app: &App) -> Result<(), StoreError> {
     let names = servers.items.iter().map(Server::name);
     let results = stream::iter(names)
         .map(|name| async move { write(app, &name).await })
-        .buffer_unordered(WRITES_AT_ONCE)
+        .buffer_unordered(defaults::STATUS_WRITES)
         .collect::<Vec<_>>()
         .await;
     results
@@ -113,8 +113,8 @@ pub async fn run(app: App) {
         pass(&app, &mut buckets, Pace::Measured).await;
     }
     // The last word: nobody is connected to a hub that is gone.
-    let mut waited = tokio::time::interval(LAST_LOOK);
-    for _ in 0..LAST_LOOKS {
+    let mut waited = tokio::time::interval(defaults::LAST_LOOK);
+    for _ in 0..defaults::LAST_LOOKS {
         waited.tick().await;
         pass(&app, &mut buckets, Pace::AtOnce).await;
         if app.tunnels.is_empty() && app.presence.next_due().is_none() {
@@ -149,7 +149,7 @@ async fn pass(app: &App, buckets: &mut BTreeMap<ServerName, Bucket>, pace: Pace)
             let result = write(app, &name).await;
             (name, result)
         })
-        .buffer_unordered(WRITES_AT_ONCE)
+        .buffer_unordered(defaults::STATUS_WRITES)
         .collect::<Vec<_>>()
         .await;
     for (name, result) in written {
@@ -201,13 +201,6 @@ const RATE: Rate = Rate {
     burst: defaults::STATUS_BURST,
     refill: defaults::STATUS_REFILL,
 };
-
-/// Status writes under way at once: as many as the store puts into one commit.
-const WRITES_AT_ONCE: usize = 64;
-
-/// While the hub ends: how often it looks whether the last tunnel is gone, and how many times.
-const LAST_LOOK: std::time::Duration = std::time::Duration::from_millis(50);
-const LAST_LOOKS: u32 = 60;
 
 #[cfg(test)]
 mod tests {

@@ -322,7 +322,7 @@ impl Session<'_> {
                 },
             };
             self.relay.reset(code, &words);
-            let end = match timeout(defaults::CUT, self.relay.ended()).await {
+            let end = match timeout(defaults::LAST_WORDS, self.relay.ended()).await {
                 Ok(end) => end,
                 Err(_) => RelayEnd {
                     bytes: self.relay.bytes(),

@@ -113,3 +113,31 @@ async fn what_does_not_finish_is_cut_with_a_reason_and_written_down() {
     serving.peer.end().await;
     person.end().await;
 }
+
+#[tokio::test]
+async fn peers_who_do_not_listen_hold_nothing_up() {
+    let hub = Hub::with("shutdown = { drain-seconds = 0 }").await;
+    let agent = hub.agent("web01").await;
+    hub.let_alice_in().await;
+    // Two WebSockets that nobody drives: whatever the hub sends is never read.
+    let mut headers = http::HeaderMap::new();
+    let bearer = format!("Bearer {}", agent.assertion(&hub));
+    headers.insert("authorization", bearer.parse().unwrap());
+    let dialer = hub.dialer();
+    let _deaf_agent = dialer
+        .websocket(kedge_api::AGENT_PATH, headers.clone())
+        .await
+        .unwrap();
+    hub.phase("web01", ServerPhase::Online).await;
+    let bearer = format!("Bearer {}", hub.token("alice"));
+    headers.insert("authorization", bearer.parse().unwrap());
+    let _deaf_person = dialer
+        .websocket(kedge_api::CONNECT_PATH, headers)
+        .await
+        .unwrap();
+    let app = hub.app.clone();
+    let (report, _) = timeout(SOON, hub.stop()).await.unwrap();
+    assert_eq!(report, CLEAN);
+    let server = app.store.get::<kedge_api::Server>("web01").await.unwrap();
+    assert_eq!(server.status.phase, ServerPhase::Offline);
+}
