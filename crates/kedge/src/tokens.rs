@@ -130,6 +130,8 @@ fn requested(arguments: &TokenCreateArgs, now: Timestamp) -> Result<JoinToken, F
     let life = lifetime(&arguments.ttl)?;
     if arguments.ttl != defaults::TOKEN_TIME {
         // The hub fills in its own default by its own clock, which is the one that counts.
+        // Times are whole seconds, cut off: one more, so that it is good for as long as was asked.
+        let life = life.saturating_add(Duration::from_secs(1));
         token.spec.expires_at = Some(Time::from(now).saturating_add(life));
     }
     for label in &arguments.label {

@@ -52,7 +52,7 @@ fn an_expired_token_is_refused() -> Result<()> {
     case(|t| {
         let hub = t.hub()?;
         let admin = t.person(&hub, "admin", None)?;
-        let brief = admin.join_token(&["--ttl", "1s"])?;
+        let brief = admin.join_token(&["--ttl", "3s"])?;
         let name = brief.split('_').nth(1).context("a token has a name")?;
         wait::until_true("its time to pass", defaults::SOON, || {
             let token = admin.get("jointoken", name)?;
