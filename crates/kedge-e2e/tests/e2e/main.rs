@@ -15,6 +15,7 @@ mod command_line;
 mod configuration;
 mod connect_proxy;
 mod demo;
+mod failing_tests;
 mod fairness;
 mod forwarding;
 mod frames_of_agents;

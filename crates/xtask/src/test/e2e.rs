@@ -9,7 +9,7 @@ use anyhow::{Context, Result, ensure};
 use kedge_testkit::case::SKIPPED;
 
 use super::orphans;
-use super::tally::Tally;
+use super::tally::{Report, Tally};
 use super::unit::{Outcome, run_harness};
 use crate::builder::{Step, Workspace, cargo, compile};
 use crate::{defaults, interrupt, packages};
@@ -100,6 +100,9 @@ fn judge(name: &str, outcome: Result<Outcome>, tally: &mut Tally) {
             tally.failed(GROUP, name, &details);
         }
         Ok(outcome) if !outcome.success => tally.failed(GROUP, name, &outcome.output),
+        Ok(outcome) if !Report::read(&outcome.output).ignored.is_empty() => {
+            tally.skipped(GROUP, name, "it is marked as ignored");
+        }
         Ok(outcome) => match outcome
             .output
             .lines()

@@ -159,3 +159,37 @@ pub(crate) fn run_harness(mut command: Command, limit: Duration) -> Result<Outco
         took: start.elapsed(),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kedge_testkit::process::is_alive;
+
+    fn shell(script: &str, limit: Duration) -> Outcome {
+        let mut command = Command::new("sh");
+        command.args(["-c", script]);
+        run_harness(command, limit).unwrap()
+    }
+
+    #[test]
+    fn output_of_both_kinds_and_the_status_are_kept() {
+        let outcome = shell("echo out; echo err >&2; exit 3", defaults::PRINT);
+        assert!(outcome.output.contains("out") && outcome.output.contains("err"));
+        assert!(!outcome.success && !outcome.killed);
+    }
+
+    #[test]
+    fn what_hangs_is_killed_with_all_it_started() {
+        let outcome = shell(
+            "sleep 1000 & echo child $!; sleep 1000",
+            Duration::from_secs(1),
+        );
+        assert!(outcome.killed && !outcome.success);
+        let (_, child) = outcome.output.trim().rsplit_once(' ').unwrap();
+        let child = child.parse().unwrap();
+        wait::until_true("the child to be gone", defaults::PRINT, || {
+            Ok(!is_alive(child))
+        })
+        .unwrap();
+    }
+}
