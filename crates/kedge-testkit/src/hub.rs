@@ -1,121 +1,21 @@
 //! A running `kedge-hub` with a configuration, a state folder and people of its own.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::fs;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, ExitStatus};
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use rustix::process::Signal;
 
 use crate::census::{self, Census};
+use crate::hub_options::{configuration, new_token, state_dir};
 use crate::process::Daemon;
-use crate::{defaults, machine, run, wait};
+use crate::{defaults, wait};
 
-/// How a hub serves.
-#[derive(Clone, Debug, Default)]
-pub enum Tls {
-    /// With these files.
-    Files {
-        /// The certificate chain, PEM.
-        certificate: PathBuf,
-        /// Its private key, PEM.
-        key: PathBuf,
-    },
-    /// Plain HTTP, as behind a proxy that ends TLS.
-    Off,
-    /// With a certificate that the hub makes.
-    #[default]
-    SelfSigned,
-}
-
-/// How agents and people know that it is this hub.
-#[derive(Clone, Debug, Default)]
-pub enum Trust {
-    /// By the authority in this PEM file.
-    CaFile(PathBuf),
-    /// By the pin it prints, if it prints one.
-    #[default]
-    Pin,
-}
-
-/// A person the hub knows by a static token.
-#[derive(Clone, Debug)]
-pub struct KnownPerson {
-    /// The subject, and the name tests use.
-    pub subject: String,
-    /// Groups.
-    pub groups: Vec<String>,
-    /// The claim logins are mapped from; none leaves it out.
-    pub preferred_username: Option<String>,
-}
-
-/// What to start.
-#[derive(Clone, Debug)]
-pub struct HubOptions {
-    /// The folder for its configuration and state.
-    pub dir: PathBuf,
-    /// The folder for its log.
-    pub logs: PathBuf,
-    /// Where the binaries are.
-    pub bins: PathBuf,
-    /// The name it shows, and of its log file.
-    pub name: String,
-    /// The suffix of its servers' host names.
-    pub suffix: String,
-    /// How it serves.
-    pub tls: Tls,
-    /// Whom it knows.
-    pub people: Vec<KnownPerson>,
-    /// Subjects who administer it.
-    pub admins: Vec<String>,
-    /// How it is known.
-    pub trust: Trust,
-    /// More TOML for the top of its configuration.
-    pub first: String,
-    /// More TOML for the end of its configuration.
-    pub extra: String,
-    /// Environment for the process.
-    pub environment: Vec<(String, String)>,
-}
-
-impl HubOptions {
-    /// A hub with `admin`, `alice` and `bob`. alice and bob are mapped to the user who runs the tests, the only one
-    /// whom the scratch sshd lets in. Only policies tell them apart.
-    ///
-    /// # Errors
-    ///
-    /// When the system does not know its own user.
-    pub fn new(dir: &Path, logs: &Path, bins: &Path) -> Result<Self> {
-        let me = machine::me()?;
-        let person = |subject: &str, group: &str| KnownPerson {
-            subject: subject.to_owned(),
-            groups: vec![group.to_owned()],
-            preferred_username: Some(me.clone()),
-        };
-        Ok(Self {
-            dir: dir.to_owned(),
-            logs: logs.to_owned(),
-            bins: bins.to_owned(),
-            name: "main".to_owned(),
-            suffix: "kedge".to_owned(),
-            tls: Tls::default(),
-            people: vec![
-                person("admin", "ops"),
-                person("alice", "dev"),
-                person("bob", "guests"),
-            ],
-            admins: vec!["admin".to_owned()],
-            trust: Trust::default(),
-            first: String::new(),
-            extra: String::new(),
-            environment: Vec::new(),
-        })
-    }
-}
+pub use crate::hub_options::{HubOptions, KnownPerson, Tls, Trust, quoted};
 
 /// A running hub.
 #[derive(Debug)]
@@ -425,88 +325,4 @@ pub fn text<'a>(event: &'a serde_json::Value, name: &str) -> &'a str {
 
 fn is_audit(event: &serde_json::Value) -> bool {
     text(event, "target").contains("audit")
-}
-
-/// Asks the hub for a new static token and its hash.
-fn new_token(bins: &Path) -> Result<(String, String)> {
-    let mut command = Command::new(bins.join("kedge-hub"));
-    command.arg("new-token");
-    let ran = run::run(command)?.success()?;
-    let said = format!("{}\n{}", ran.out(), ran.err());
-    let token = said
-        .split_whitespace()
-        .find(|word| word.starts_with("kpt_"));
-    let hash = said
-        .split(|letter: char| !letter.is_ascii_hexdigit())
-        .find(|word| word.len() == 64);
-    match (token, hash) {
-        (Some(token), Some(hash)) => Ok((token.to_owned(), hash.to_owned())),
-        _ => bail!("`kedge-hub new-token` said no token and hash: {said}"),
-    }
-}
-
-fn state_dir(options: &HubOptions) -> PathBuf {
-    options.dir.join("state")
-}
-
-fn configuration(options: &HubOptions, hashes: &BTreeMap<String, String>) -> String {
-    let mut toml = options.first.clone();
-    toml.push_str(&format!(
-        "listen = \"127.0.0.1:0\"\nstate-dir = {}\nname = {}\nsuffix = {}\nadmins = {{ users = [{}] }}\n",
-        quoted(&state_dir(options).display().to_string()),
-        quoted(&options.name),
-        quoted(&options.suffix),
-        options
-            .admins
-            .iter()
-            .map(|name| quoted(name))
-            .collect::<Vec<_>>()
-            .join(", "),
-    ));
-    match &options.tls {
-        Tls::Files { certificate, key } => {
-            let (certificate, key) = (certificate.display().to_string(), key.display().to_string());
-            let _ = write!(
-                toml,
-                "[tls]\nmode = \"files\"\ncertificate = {}\nkey = {}\n",
-                quoted(&certificate),
-                quoted(&key)
-            );
-        }
-        Tls::Off => toml.push_str("[tls]\nmode = \"off\"\n"),
-        Tls::SelfSigned => {}
-    }
-    toml.push_str(
-        "[admin]\nlisten = \"127.0.0.1:0\"\n[log]\nformat = \"json\"\nlevel = \"info\"\n",
-    );
-    for person in &options.people {
-        let groups = person
-            .groups
-            .iter()
-            .map(|group| quoted(group))
-            .collect::<Vec<_>>()
-            .join(", ");
-        let hash = hashes
-            .get(&person.subject)
-            .map(String::as_str)
-            .unwrap_or_default();
-        let _ = write!(
-            toml,
-            "[[people]]\nsubject = {}\ntoken-sha256 = {}\ngroups = [{groups}]\n",
-            quoted(&person.subject),
-            quoted(hash)
-        );
-        if let Some(name) = &person.preferred_username {
-            let _ = writeln!(toml, "claims = {{ preferred_username = {} }}", quoted(name));
-        }
-    }
-    toml.push_str(&options.extra);
-    toml.push('\n');
-    toml
-}
-
-/// A TOML basic string.
-#[must_use]
-pub fn quoted(text: &str) -> String {
-    serde_json::Value::from(text).to_string()
 }

@@ -19,6 +19,7 @@ pub mod census;
 pub mod connect_proxy;
 pub mod defaults;
 pub mod hub;
+mod hub_options;
 pub mod machine;
 #[cfg(feature = "peers")]
 pub mod peers;
