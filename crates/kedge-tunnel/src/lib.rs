@@ -1,4 +1,18 @@
-//! The tokio, WebSocket and TLS shell around kedge-proto.
+//! The tokio, WebSocket and TLS shell around kedge-proto: reaching a hub, being reached, and moving the bytes of links.
+//!
+//! What a frame is and what may be sent when is `kedge-proto`'s; who may open what is the daemons'. Nothing here spawns a
+//! task: a link comes with a [`LinkDriver`], a future that its owner runs.
+//!
+//! ```text
+//!   TunnelStream ─┐                                      ┌─ Incoming ─► accept, refuse, relay
+//!   TunnelStream ─┼─ Link (state machine, one mutex) ────┤
+//!   Relay ────────┘          ▲                           └─ closed, received_goaway
+//!                            │ next message / message came
+//!                       LinkDriver ══ WebSocketStream ══ Dialer or PendingUpgrade
+//! ```
+//!
+//! A link runs until it is closed from either side, the peer breaks the protocol or falls silent, the connection breaks,
+//! or the driver is dropped; all its streams end with it, each with the reason.
 
 pub mod defaults;
 pub mod dial;

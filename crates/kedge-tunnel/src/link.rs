@@ -6,9 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use kedge_proto::{
-    Attributes, Limits, LinkError, OpenFrame, RefuseCode, ResetCode, Side, StreamEnd,
-};
+use kedge_proto::{Attributes, LinkError, OpenFrame, RefuseCode, ResetCode, Side, StreamEnd};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
@@ -18,51 +16,7 @@ pub use crate::driver::LinkDriver;
 use crate::relay::{Relay, join};
 use crate::shared::{Shared, Slot, now};
 use crate::stream::TunnelStream;
-pub use kedge_proto::OpenRequest;
-
-/// The limits of a link.
-#[derive(Clone, Debug)]
-pub struct LinkConfig {
-    /// Streams that either side may have open at once.
-    pub max_streams: u32,
-    /// Bytes that all streams together may hold beyond their first 64 KiB each.
-    pub budget: u64,
-    /// Bytes a new stream may receive ahead of its reader.
-    pub initial_window: u64,
-    /// Bytes a stream's window may grow to.
-    pub window_cap: u64,
-    /// Time between two PINGs; a link is dead when two of them were not answered.
-    pub ping_interval: Duration,
-    /// Time a stream that nobody holds any more may take to deliver its last bytes without progress.
-    pub linger: Duration,
-}
-
-impl LinkConfig {
-    pub(crate) fn limits(&self) -> Limits {
-        Limits {
-            max_streams: self.max_streams,
-            budget: self.budget,
-            initial_window: self.initial_window,
-            window_cap: self.window_cap,
-            ping_interval: self.ping_interval,
-            linger: self.linger,
-        }
-    }
-}
-
-impl Default for LinkConfig {
-    fn default() -> Self {
-        use kedge_proto::defaults;
-        Self {
-            max_streams: defaults::MAX_STREAMS,
-            budget: defaults::LINK_BUDGET,
-            initial_window: defaults::INITIAL_WINDOW,
-            window_cap: defaults::WINDOW_CAP,
-            ping_interval: defaults::PING_INTERVAL,
-            linger: defaults::LINGER,
-        }
-    }
-}
+pub use kedge_proto::{Limits as LinkConfig, OpenRequest};
 
 /// What a WebSocket that carries a link must be set to: small buffers, no write buffering, no unmasked frames.
 #[must_use]
@@ -89,7 +43,7 @@ impl Link {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let shared = Shared::new(side, &config);
+        let shared = Shared::new(side, config);
         (
             Self {
                 shared: Arc::clone(&shared),

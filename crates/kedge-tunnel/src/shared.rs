@@ -90,8 +90,8 @@ impl Slot {
 }
 
 impl Shared {
-    pub(crate) fn new(side: Side, config: &LinkConfig) -> Arc<Self> {
-        let proto = kedge_proto::Link::new(side, config.limits(), now());
+    pub(crate) fn new(side: Side, config: LinkConfig) -> Arc<Self> {
+        let proto = kedge_proto::Link::new(side, config, now());
         Arc::new(Self {
             inner: Mutex::new(Inner {
                 proto,
