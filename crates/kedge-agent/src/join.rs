@@ -6,14 +6,15 @@
 //! * `identity.json` is written whole, last: what fails before leaves an agent that has not joined.
 //!
 //! When the answer to the request is lost, the next `join` finds its key and asks the hub whether
-//! it knows it already; if so, it has joined, even when the token is used up by now.
+//! it knows it already; if so, it has joined, even when the token is used up by now. An agent that has
+//! joined asks the same, and enrols again, with the key it has, when its server was deleted.
 
 use std::path::PathBuf;
 
 use http::StatusCode;
 use kedge_api::rest::{Discovery, Enrollment};
 use kedge_api::text::Printable;
-use kedge_api::{HubUrl, JoinTokenSecret, Labels, Resource, ServerName, StatusReason};
+use kedge_api::{AgentKey, HubUrl, JoinTokenSecret, Labels, Resource, ServerName, StatusReason};
 use kedge_service::Failure;
 use kedge_tunnel::{CertificatePin, Trust};
 use thiserror::Error;
@@ -144,16 +145,44 @@ pub async fn join(join: &Join) -> Result<Joined, JoinError> {
         let same = identity.hub == join.hub
             && join.name.as_ref().is_none_or(|name| *name == identity.name);
         // Without its key an identity is worth nothing, and `run` would say so much later.
-        join.state.key()?;
-        return match same {
-            true => Ok(Joined::Already(identity)),
-            false => Err(JoinError::Elsewhere(Box::new(identity))),
-        };
+        let key = join.state.key()?;
+        if !same {
+            return Err(JoinError::Elsewhere(Box::new(identity)));
+        }
+        if !is_forgotten(join, &identity, key).await? {
+            return Ok(Joined::Already(identity));
+        }
+        return enrol(join, identity.name).await;
     }
     let name = match &join.name {
         Some(name) => name.clone(),
         None => machine::host_name().map_err(JoinError::Name)?,
     };
+    enrol(join, name).await
+}
+
+/// Whether the hub says that it does not know this agent: its server was deleted there, and the token
+/// may bring it back. A hub that cannot be asked has forgotten nothing as far as anybody knows.
+async fn is_forgotten(
+    join: &Join,
+    identity: &Identity,
+    key: AgentKey,
+) -> Result<bool, JoinError> {
+    let Ok(host_keys) = host_keys::read(&join.host_keys) else {
+        return Ok(false);
+    };
+    let trust = identity.trust(&join.state)?;
+    let Ok(dialer) = hub::dialer(&identity.hub, trust) else {
+        return Ok(false);
+    };
+    let (name, id) = (identity.name.clone(), identity.hub_id.clone());
+    let asked = HubClient::new(dialer, name, id, key)
+        .report(host_keys)
+        .await;
+    Ok(asked.is_err_and(|error| error.status() == Some(StatusCode::UNAUTHORIZED)))
+}
+
+async fn enrol(join: &Join, name: ServerName) -> Result<Joined, JoinError> {
     let host_keys = host_keys::read(&join.host_keys).map_err(JoinError::HostKeys)?;
     let unreachable = |source| JoinError::Reach {
         hub: join.hub.clone(),

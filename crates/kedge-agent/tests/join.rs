@@ -139,6 +139,35 @@ async fn a_second_join_is_the_same_or_refused() {
 }
 
 #[tokio::test]
+async fn an_agent_whose_server_was_deleted_joins_again_with_its_key() {
+    let (hub, server) = (Hub::plain().await, Server::new());
+    join(&server.join(&hub)).await.unwrap();
+    let key = server.state().key().unwrap().public_key();
+    hub.change(|ledger| {
+        ledger.servers.clear();
+        ledger.report_status = Some(http::StatusCode::UNAUTHORIZED);
+    });
+    // The token is used up: that is no success, although the agent had joined once.
+    let failure = join(&server.join(&hub)).await.unwrap_err().failure();
+    assert!(shown(&failure).contains("used up"), "{}", shown(&failure));
+    hub.change(|ledger| ledger.uses = 1);
+    let joined = join(&server.join(&hub)).await.unwrap();
+    assert!(matches!(joined, Joined::Now(_)), "{joined:?}");
+    assert_eq!(server.state().key().unwrap().public_key(), key);
+    hub.seen(|ledger| assert_eq!(ledger.servers.values().collect::<Vec<_>>(), [&key]));
+}
+
+#[tokio::test]
+async fn an_agent_that_has_joined_says_so_without_a_hub_that_answers() {
+    let (hub, server) = (Hub::plain().await, Server::new());
+    let again = server.join(&hub);
+    join(&again).await.unwrap();
+    drop(hub);
+    let joined = join(&again).await.unwrap();
+    assert!(matches!(joined, Joined::Already(_)), "{joined:?}");
+}
+
+#[tokio::test]
 async fn a_hub_with_another_certificate_is_refused_before_it_hears_anything() {
     let (hub, server) = (Hub::with_tls().await, Server::new());
     let wrong = Join {
