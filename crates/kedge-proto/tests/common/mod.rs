@@ -498,8 +498,10 @@ impl World {
                 (down, down),
                 "down, stream {index}"
             );
+            // An agent that took the last byte and the end together may lose its link before it is asked once more; a
+            // client that is done does not come back for it.
             assert!(
-                client.ended && agent.ended,
+                client.ended && (agent.ended || agent.id.is_none()),
                 "the ends were seen, stream {index}"
             );
             assert!(client.done && client.failed.is_none(), "{client:?}");
