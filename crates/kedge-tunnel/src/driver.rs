@@ -218,12 +218,15 @@ where
 
     /// Reads the messages that have come.
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Result<Turn, LinkEnd> {
+        // A message may be answered: the turn was busy as soon as one was read, so that writing has its turn too.
+        let mut turn = Turn::Idle;
         for _ in 0..TRAFFIC_TURN {
             let message = match Pin::new(&mut self.ws).poll_next(cx) {
                 Poll::Ready(Some(message)) => message.map_err(end_of)?,
                 Poll::Ready(None) => return Err(LinkEnd::Io("connection closed".to_owned())),
-                Poll::Pending => return Ok(Turn::Idle),
+                Poll::Pending => return Ok(turn),
             };
+            turn = Turn::Busy;
             match message {
                 Message::Binary(message) => self.receive(message)?,
                 Message::Text(_) => return Err(LinkEnd::Protocol(LinkError::Text)),
@@ -231,7 +234,7 @@ where
                 Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => {}
             }
         }
-        Ok(Turn::Busy)
+        Ok(turn)
     }
 
     fn receive(&mut self, message: Bytes) -> Result<(), LinkEnd> {

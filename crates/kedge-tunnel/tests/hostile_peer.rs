@@ -224,6 +224,27 @@ async fn a_violation_on_one_stream_leaves_the_others_alone() {
     ));
 }
 
+/// What a message provokes must not wait for the next thing to happen on the link, which may be a PING 15 s later.
+#[tokio::test]
+async fn a_message_that_nobody_else_wakes_for_is_answered_at_once() {
+    let mut against = link_against(Side::Server, LinkConfig::default()).await;
+    let pong = Frame::Pong(7);
+    against.say(&Frame::Ping(7)).await;
+    assert_eq!(against.hear().await, pong);
+    against.say(&open(0)).await;
+    let stream = against.link.accept().await.unwrap();
+    let _stream = stream.accept(Attributes::new());
+    assert!(matches!(against.hear().await, Frame::Opened { .. }));
+    against
+        .say(&Frame::Data {
+            stream: id(0),
+            offset: 5,
+            bytes: "gap".into(),
+        })
+        .await;
+    assert!(matches!(against.hear().await, Frame::Reset { .. }));
+}
+
 #[tokio::test]
 async fn a_stream_that_is_taken_back_before_it_is_accepted_is_an_error_not_a_hang() {
     let mut against = link_against(Side::Server, LinkConfig::default()).await;
