@@ -15,6 +15,10 @@ pub const OVERFLOW_CONNECTIONS: usize = 64;
 /// waves of this size; 64–256 keeps every wave below its deadline on two cores.
 pub const HANDSHAKES: u32 = 256;
 
+/// Time one handshake may keep its turn after the peer's hello: two round trips over a bad mobile link. Whoever wants
+/// to keep others out has to send [`HANDSHAKES`] hellos in that time, again and again.
+pub const HANDSHAKE_TURN: Duration = Duration::from_secs(5);
+
 /// Time for a TLS handshake, waiting for its turn included. A peer that is slower is not a peer.
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 

@@ -24,6 +24,7 @@ pub mod config;
 pub mod daemon;
 pub mod defaults;
 pub mod enrol;
+mod handshake;
 pub mod host_keys;
 pub mod http;
 pub mod metrics;

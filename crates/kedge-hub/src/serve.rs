@@ -4,7 +4,7 @@
 //!  accept ─▶ a place? ── no ─▶ overflow: one 503 with Retry-After, then closed
 //!              │ yes
 //!              ▼
-//!           handshake's turn ─▶ TLS ─▶ HTTP/1.1 (head in 10 s, ≤ 16 KiB) ─▶ routes ─▶ maybe a WebSocket
+//!           TLS in its turn ─▶ HTTP/1.1 (head in 10 s, ≤ 16 KiB) ─▶ routes ─▶ maybe a WebSocket
 //! ```
 //!
 //! A WebSocket keeps the place of its connection until it ends ([`Held`]).
@@ -14,19 +14,19 @@ use std::{convert::Infallible, net::SocketAddr, sync::Arc};
 use axum::{Router, body::Body, response::IntoResponse as _};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use kedge_service::{Accepted, Acceptor, Stage};
+use kedge_service::{Accepted, Acceptor, Stage, report};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore},
     time::{Instant, timeout, timeout_at},
 };
-use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt as _;
 
 use crate::{
     app::App,
     defaults,
+    handshake::Handshakes,
     http::{self, Failure, Peer},
     metrics::{self, Turned},
     stall::Unstalled,
@@ -50,8 +50,7 @@ pub struct Server {
     app: App,
     acceptors: Vec<Acceptor>,
     regular: Arc<Semaphore>,
-    handshakes: Arc<Semaphore>,
-    tls: Option<TlsAcceptor>,
+    tls: Option<Handshakes>,
     router: Router,
 }
 
@@ -82,8 +81,7 @@ impl Server {
                 .map(|listener| Acceptor::sharing(listener, Arc::clone(&all)))
                 .collect(),
             regular: Arc::new(Semaphore::new(limit)),
-            handshakes: Arc::new(Semaphore::new(handshakes)),
-            tls: tls.map(TlsAcceptor::from),
+            tls: tls.map(|config| Handshakes::new(config, handshakes)),
             router: http::router(app.clone()),
             app,
         }
@@ -162,7 +160,7 @@ impl Server {
 
     async fn handshake<S>(
         &self,
-        tls: &TlsAcceptor,
+        tls: &Handshakes,
         stream: S,
         peer: SocketAddr,
     ) -> Option<tokio_rustls::server::TlsStream<S>>
@@ -172,11 +170,11 @@ impl Server {
         let begun = Instant::now();
         let deadline = begun + defaults::HANDSHAKE_TIMEOUT;
         let shaken = async {
-            let _turn = self.handshakes.acquire().await.ok()?;
-            match tls.accept(stream).await {
+            match tls.shake(stream).await {
                 Ok(stream) => Some(stream),
                 Err(error) => {
-                    tracing::debug!(%peer, %error, "a TLS handshake failed");
+                    let cause = report::chain(&error);
+                    tracing::debug!(%peer, cause, "a TLS handshake failed");
                     None
                 }
             }
