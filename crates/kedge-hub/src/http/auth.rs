@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use axum::extract::FromRequestParts;
+use axum::extract::{FromRequestParts, OriginalUri};
 use http::{HeaderMap, header, request::Parts};
 use kedge_api::{AgentPublicKey, JoinTokenSecret, Server, ServerName, assertion};
 
@@ -107,7 +107,7 @@ impl FromRequestParts<App> for Person {
         let begun = Instant::now();
         let Anybody { from } = Anybody::from_request_parts(parts, app).await?;
         admit_source(app, from)?;
-        let refuse = |reason: &str| refused(app, Caller::Person, from, parts.uri.path(), reason);
+        let refuse = |reason: &str| refused(app, Caller::Person, from, path(parts), reason);
         let token = bearer(&parts.headers).map_err(refuse)?;
         let who = app
             .people
@@ -126,7 +126,7 @@ impl FromRequestParts<App> for Agent {
         let begun = Instant::now();
         let Anybody { from } = Anybody::from_request_parts(parts, app).await?;
         admit_source(app, from)?;
-        let refuse = |reason: &str| refused(app, Caller::Agent, from, parts.uri.path(), reason);
+        let refuse = |reason: &str| refused(app, Caller::Agent, from, path(parts), reason);
         let token = bearer(&parts.headers).map_err(refuse)?;
         let claimed =
             assertion::claimed_server(token).map_err(|error| refuse(&error.to_string()))?;
@@ -162,7 +162,7 @@ impl FromRequestParts<App> for Joiner {
             .map_err(|wait| Failure::too_many("too many agents enrol from your address", wait))?;
         let secret = bearer(&parts.headers)
             .and_then(|token| token.parse().map_err(|_| "not a join token"))
-            .map_err(|reason| refused(app, Caller::Agent, from, parts.uri.path(), reason))?;
+            .map_err(|reason| refused(app, Caller::Agent, from, path(parts), reason))?;
         Ok(Self { secret, from })
     }
 }
@@ -200,6 +200,14 @@ fn admit_source(app: &App, from: IpAddr) -> Result<(), Failure> {
         .map_err(|wait: Duration| {
             Failure::too_many("too many failed authentications from your address", wait)
         })
+}
+
+/// The path as it was asked for: routes that are nested see only what is left of it.
+fn path(parts: &Parts) -> &str {
+    match parts.extensions.get::<OriginalUri>() {
+        Some(OriginalUri(uri)) => uri.path(),
+        None => parts.uri.path(),
+    }
 }
 
 /// The one bearer token of a request.

@@ -109,6 +109,9 @@ async fn who_is_not_known_learns_nothing_but_that() {
     }
     answers.dedup();
     assert_eq!(answers.len(), 1, "{answers:?}");
+    for event in hub.audit.events("authentication.refused") {
+        assert_eq!(event["path"], format!("{API}/whoami"), "the whole path");
+    }
 }
 
 #[tokio::test]
