@@ -172,6 +172,18 @@ async fn of_two_agents_that_race_for_one_name_one_wins_and_the_other_use_is_give
 }
 
 #[tokio::test]
+async fn an_agent_that_asks_several_times_at_once_joins_once() {
+    let hub = Hub::start().await;
+    let token = hub.join_token(json!({ "uses": 5 })).await;
+    let agent = Agent::new("web01");
+    let asked = (0..4).map(|_| agent.enrol(&hub, &token));
+    for reply in futures_util::future::join_all(asked).await {
+        reply.expect(StatusCode::CREATED);
+    }
+    assert_eq!(used(&hub, &token).await, (1, 1));
+}
+
+#[tokio::test]
 async fn a_name_of_another_key_is_refused_and_uses_nothing() {
     let hub = Hub::start().await;
     hub.agent("web01").await;
