@@ -361,7 +361,7 @@ fn pause(setback: &Setback, backoff: &mut Backoff) -> Duration {
 fn advice(error: &HubError) -> Option<String> {
     match error.status() {
         Some(StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::NOT_FOUND) => Some(
-            "was the server deleted at the hub? Then remove the state folder and join again; else \
+            "was the server deleted at the hub? Then join again with a new token; else \
              check this machine's clock"
                 .to_owned(),
         ),
