@@ -1,6 +1,6 @@
 //! How each error reaches the person: what to do about it, and with which exit code.
 
-use kedge_api::{NameError, StatusReason};
+use kedge_api::{AccessPolicy, JoinToken, NameError, Resource, Status, StatusReason};
 use kedge_service::files::FileError;
 use kedge_service::report::chain;
 use kedge_service::{ConfigError, Failure};
@@ -108,9 +108,7 @@ impl IntoFailure for HubError {
                     StatusReason::Forbidden => {
                         failed.hint("kedge whoami shows who the hub takes you for")
                     }
-                    StatusReason::NotFound => {
-                        failed.hint("kedge get servers lists what you may reach")
-                    }
+                    StatusReason::NotFound => failed.hint(where_else(status)),
                     StatusReason::TooManyRequests => {
                         let wait = status.details.as_ref().and_then(|d| d.retry_after_seconds);
                         failed.hint(match wait {
@@ -124,6 +122,16 @@ impl IntoFailure for HubError {
             Self::Dial { source, .. } => dial_hint(failure(Exit::Failure, text), source),
             _ => failure(Exit::Failure, text),
         }
+    }
+}
+
+/// What lists the names that there are.
+fn where_else(status: &Status) -> &'static str {
+    let details = status.details.as_ref();
+    match details.and_then(|details| details.kind.as_deref()) {
+        Some(AccessPolicy::PLURAL) => "kedge get accesspolicies lists what there is",
+        Some(JoinToken::PLURAL) => "kedge token list shows what there is",
+        _ => "kedge get servers lists what you may reach",
     }
 }
 
@@ -150,7 +158,6 @@ pub fn dial_hint(failed: Failure, error: &DialError) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use kedge_api::Status;
 
     fn shown(error: HubError) -> (String, std::process::ExitCode) {
         let failure = error.into_failure();
@@ -176,6 +183,14 @@ mod tests {
         error: servers "x" not found
         hint: kedge get servers lists what you may reach
         "#);
+        let missing = HubError::Refused {
+            hub: "main".parse().unwrap(),
+            status: Box::new(Status::not_found::<JoinToken>("x")),
+        };
+        insta::assert_snapshot!(shown(missing).0, @r"
+        error: jointoken `x` not found
+        hint: kedge token list shows what there is
+        ");
         for (reason, code) in [
             (StatusReason::Unauthorized, 4),
             (StatusReason::Forbidden, 5),
