@@ -38,6 +38,15 @@ pub fn page(kind: &Kind, object: &Value, now: Timestamp) -> String {
     lines.pair(0, "Name", &printable(name_of(object)));
     lines.pair(0, "Kind", kind.kind);
     let map = |key: &str| object.pointer(key).and_then(Value::as_object);
+    if object.get("metadata").is_none() {
+        // What is no object of the store, a session for one, is flat.
+        for (key, value) in object.as_object().into_iter().flatten() {
+            if key != "id" {
+                lines.value(0, &heading(key), value, now);
+            }
+        }
+        return lines.text;
+    }
     lines.map(0, "Labels", map("/metadata/labels"));
     if map("/metadata/annotations").is_some() {
         lines.map(0, "Annotations", map("/metadata/annotations"));
@@ -241,5 +250,23 @@ mod tests {
         });
         let now = "2026-01-02T00:01:30Z".parse().unwrap();
         insta::assert_snapshot!(page(kinds::kind("server").unwrap(), &object, now));
+    }
+
+    #[test]
+    fn a_session_shows_its_fields() {
+        let object = serde_json::json!({
+            "id": "s-aa", "subject": "eve\u{1b}[2J", "login": "root", "server": "web01",
+            "since": "2026-01-02T00:00:00Z", "bytesUp": 7
+        });
+        let now = "2026-01-02T00:01:30Z".parse().unwrap();
+        insta::assert_snapshot!(page(kinds::kind("sessions").unwrap(), &object, now), @r"
+        Name:                   s-aa
+        Kind:                   Session
+        Bytes Up:               7
+        Login:                  root
+        Server:                 web01
+        Since:                  2026-01-02T00:00:00Z (90s ago)
+        Subject:                eve\u{1b}[2J
+        ");
     }
 }
