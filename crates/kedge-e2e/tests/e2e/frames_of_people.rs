@@ -8,6 +8,9 @@ use kedge_testkit::peers::{Mask, Message, Opcode};
 
 use crate::prelude::*;
 
+/// An answer that needs nothing but the hub comes at once, and not with the next PING (15 s).
+const AT_ONCE: Duration = Duration::from_secs(8);
+
 fn id(value: u64) -> Result<StreamId> {
     StreamId::new(value).context("a stream id")
 }
@@ -32,7 +35,7 @@ fn ends_the_link(
 fn resets_the_stream(cheap: &Cheap, violate: impl FnOnce(&mut Client) -> Result<()>) -> Result<()> {
     let mut client = cheap.greeted()?;
     violate(&mut client)?;
-    let (code, said) = client.reset(defaults::SOON)?;
+    let (code, said) = client.reset(AT_ONCE)?;
     ensure!(
         matches!(code, ResetCode::FlowControl | ResetCode::Protocol),
         "{code:?} {said}"
@@ -236,7 +239,7 @@ fn pings_are_answered_and_a_close_is_too() -> Result<()> {
         let cheap = Cheap::start(t, Manner::Echo)?;
         let mut client = cheap.greeted()?;
         client.send(&Frame::Ping(0x0123_4567_89ab_cdef))?;
-        let pong = client.next(defaults::SOON)?;
+        let pong = client.next(AT_ONCE)?;
         ensure!(pong == Frame::Pong(0x0123_4567_89ab_cdef), "{pong:?}");
         client.socket.send_frame(Opcode::PING, Mask::Masked, b"")?;
         client.write(b"x")?;
