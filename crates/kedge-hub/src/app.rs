@@ -63,6 +63,8 @@ pub struct Inner {
     pub failures: RateLimiter,
     /// Enrolments by source.
     pub enrolments: RateLimiter,
+    /// How often one person may ask for a session.
+    pub openings: RateLimiter<(String, String)>,
     /// Tunnels being admitted.
     pub admissions: Arc<Semaphore>,
     /// Watches open.
@@ -116,6 +118,13 @@ impl App {
                 Rate {
                     burst: defaults::FAILURES_BURST,
                     refill: defaults::FAILURES_REFILL,
+                },
+                defaults::RATE_SOURCES,
+            ),
+            openings: RateLimiter::new(
+                Rate {
+                    burst: defaults::OPENINGS_BURST,
+                    refill: defaults::OPENINGS_REFILL,
                 },
                 defaults::RATE_SOURCES,
             ),

@@ -118,6 +118,13 @@ pub const SESSIONS_PER_PRINCIPAL: u32 = 400;
 /// there are too many sessions.
 pub const SPARE_CLIENTS: u32 = 16;
 
+/// Sessions that one person may ask for in a burst: as many as they may have…
+pub const OPENINGS_BURST: u32 = SESSIONS_PER_PRINCIPAL;
+
+/// …and the time after which one more is looked at. Each costs a decision and a line in the audit log, also when the
+/// answer is no; beyond fifty a second the rest waits its turn.
+pub const OPENINGS_REFILL: Duration = Duration::from_millis(20);
+
 /// Streams on one connection of a person: `kedge proxy` opens one, a later multiplexer more.
 pub const STREAMS_PER_CLIENT: u32 = 256;
 

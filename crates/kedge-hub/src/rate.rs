@@ -1,6 +1,7 @@
-//! Token buckets per source address, in a table that cannot grow.
+//! Token buckets per source, in a table that cannot grow.
 //!
-//! * A source is an IPv4 address or the /64 of an IPv6 one: a host owns its /64, so finer would be no limit.
+//! * A source is a person, or an IPv4 address, or the /64 of an IPv6 one: a host owns its /64, so finer would be no
+//!   limit.
 //! * Each source has a bucket of `burst` tries that refills by one per `refill`.
 //! * The table holds at most `capacity` sources. When it is full, buckets that have refilled are forgotten (they say
 //!   nothing); when none has, newcomers share one bucket, so that a flood from many addresses limits itself and
@@ -24,17 +25,37 @@ pub struct Rate {
     pub refill: Duration,
 }
 
-/// A rate limit per source address.
-#[derive(Debug)]
-pub struct RateLimiter {
-    rate: Rate,
-    capacity: usize,
-    table: Mutex<Table>,
+/// Who is limited.
+pub trait Source: Ord {
+    /// What it counts as: the same for all that share a bucket.
+    #[must_use]
+    fn counted_as(self) -> Self;
 }
 
-#[derive(Debug, Default)]
-struct Table {
-    sources: BTreeMap<IpAddr, Bucket>,
+impl Source for IpAddr {
+    fn counted_as(self) -> Self {
+        key(self)
+    }
+}
+
+/// A person: issuer and subject.
+impl Source for (String, String) {
+    fn counted_as(self) -> Self {
+        self
+    }
+}
+
+/// A rate limit per source.
+#[derive(Debug)]
+pub struct RateLimiter<S = IpAddr> {
+    rate: Rate,
+    capacity: usize,
+    table: Mutex<Table<S>>,
+}
+
+#[derive(Debug)]
+struct Table<S> {
+    sources: BTreeMap<S, Bucket>,
     crowd: Option<Bucket>,
 }
 
@@ -45,14 +66,17 @@ pub(crate) struct Bucket {
     full_at: Instant,
 }
 
-impl RateLimiter {
+impl<S: Source> RateLimiter<S> {
     /// A limiter that remembers at most `capacity` sources.
     #[must_use]
     pub fn new(rate: Rate, capacity: usize) -> Self {
         Self {
             rate,
             capacity,
-            table: Mutex::default(),
+            table: Mutex::new(Table {
+                sources: BTreeMap::new(),
+                crowd: None,
+            }),
         }
     }
 
@@ -60,13 +84,17 @@ impl RateLimiter {
     ///
     /// # Errors
     /// The time until the next try, when there is none left.
-    pub fn check(&self, source: IpAddr, now: Instant) -> Result<(), Duration> {
+    pub fn check(&self, source: S, now: Instant) -> Result<(), Duration> {
         let table = locked(&self.table);
-        let bucket = table.sources.get(&key(source)).copied().or_else(|| {
-            (table.sources.len() >= self.capacity)
-                .then_some(table.crowd)
-                .flatten()
-        });
+        let bucket = table
+            .sources
+            .get(&source.counted_as())
+            .copied()
+            .or_else(|| {
+                (table.sources.len() >= self.capacity)
+                    .then_some(table.crowd)
+                    .flatten()
+            });
         self.rate.left(bucket, now).map(|_| ())
     }
 
@@ -74,8 +102,8 @@ impl RateLimiter {
     ///
     /// # Errors
     /// The time until the next try, when there is none left.
-    pub fn take(&self, source: IpAddr, now: Instant) -> Result<(), Duration> {
-        let source = key(source);
+    pub fn take(&self, source: S, now: Instant) -> Result<(), Duration> {
+        let source = source.counted_as();
         let mut table = locked(&self.table);
         if !table.sources.contains_key(&source) && table.sources.len() >= self.capacity {
             table.sources.retain(|_, bucket| !bucket.is_full(now));

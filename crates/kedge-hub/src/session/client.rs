@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use kedge_service::Stage;
 use kedge_tunnel::{CloseReason, Link};
+use tokio::time::{Instant, sleep_until};
 
 use super::live;
 use crate::{app::App, people::Authenticated};
@@ -17,6 +18,16 @@ pub async fn serve(app: App, link: Link, who: Authenticated, from: IpAddr) {
     // The token was looked at before this subscription, so it is looked at once more.
     roster.mark_changed();
     let mut told = false;
+    let person = || {
+        let principal = &who.principal;
+        (
+            principal.issuer.as_str().to_owned(),
+            principal.subject.as_str().to_owned(),
+        )
+    };
+    // While this person asks too often one stream waits here, and the others with the link, which bounds how many.
+    let mut held = None;
+    let mut turn = Instant::now();
     loop {
         tokio::select! {
             biased;
@@ -36,9 +47,19 @@ pub async fn serve(app: App, link: Link, who: Authenticated, from: IpAddr) {
                     return;
                 }
             }
-            incoming = link.accept() => {
+            incoming = link.accept(), if held.is_none() => {
                 let Some(incoming) = incoming else { return };
-                app.shutdown.sessions().spawn("session", live::run(app.clone(), who.clone(), from, incoming));
+                held = Some(incoming);
+                turn = Instant::now();
+            }
+            () = sleep_until(turn), if held.is_some() => {
+                match app.openings.take(person(), Instant::now().into_std()) {
+                    Err(wait) => turn = Instant::now() + wait,
+                    Ok(()) => if let Some(incoming) = held.take() {
+                        let session = live::run(app.clone(), who.clone(), from, incoming);
+                        app.shutdown.sessions().spawn("session", session);
+                    },
+                }
             }
         }
     }

@@ -464,6 +464,30 @@ async fn limits_hold_and_places_come_back() {
 }
 
 #[tokio::test]
+async fn who_asks_too_often_waits_and_nobody_else_does() {
+    let Path {
+        hub,
+        serving: _serving,
+    } = path().await;
+    // Over two links, which do not make it faster.
+    let bobs = [hub.connect("bob").await, hub.connect("bob").await];
+    let alice = hub.connect("alice").await;
+    let bob = || ("static".to_owned(), "bob".to_owned());
+    let now = std::time::Instant::now();
+    while hub.app.openings.take(bob(), now).is_ok() {}
+    let count = 10;
+    let mut asked: Vec<_> = (0..count)
+        .flat_map(|_| bobs.iter().map(|bob| bob.open("web01", None)))
+        .collect();
+    drop(opened(&alice).await);
+    for stream in &mut asked {
+        assert_eq!(refusal(stream).await.0, RefuseCode::Denied);
+    }
+    let least = kedge_hub::defaults::OPENINGS_REFILL * (2 * count - 1);
+    assert!(now.elapsed() >= least, "{:?}", now.elapsed());
+}
+
+#[tokio::test]
 async fn whichever_end_dies_the_other_is_told() {
     let Path { hub, serving } = path().await;
     let person = hub.connect("alice").await;
