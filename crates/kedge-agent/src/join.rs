@@ -163,11 +163,7 @@ pub async fn join(join: &Join) -> Result<Joined, JoinError> {
 
 /// Whether the hub says that it does not know this agent: its server was deleted there, and the token
 /// may bring it back. A hub that cannot be asked has forgotten nothing as far as anybody knows.
-async fn is_forgotten(
-    join: &Join,
-    identity: &Identity,
-    key: AgentKey,
-) -> Result<bool, JoinError> {
+async fn is_forgotten(join: &Join, identity: &Identity, key: AgentKey) -> Result<bool, JoinError> {
     let Ok(host_keys) = host_keys::read(&join.host_keys) else {
         return Ok(false);
     };
