@@ -21,10 +21,6 @@ pub(crate) fn run() -> Result<ExitCode> {
     command
         .env("INSTA_UPDATE", "always")
         .env("INSTA_FORCE_PASS", "1");
-    command
-        .env("SNAPSHOTS", "overwrite")
-        .env("TRYCMD", "overwrite")
-        .env("KEDGE_BLESS", "1");
     Step::new(command).shown(defaults::BUILD)?;
     generate::run()
 }
