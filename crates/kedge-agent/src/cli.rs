@@ -4,7 +4,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use clap::{Args, CommandFactory, Parser, Subcommand};
+use clap::{ArgGroup, Args, CommandFactory, Parser, Subcommand};
 use kedge_api::{HubUrl, JoinTokenSecret, LabelKey, LabelValue, Labels, ServerName};
 use kedge_service::{
     ConfigError, Failure, Notifier, Shutdown, Signal, Signals, files, listen, logging, reference,
@@ -96,17 +96,13 @@ expires. Prefer --token-file: other users of this machine can read a command lin
 
 /// What `join` takes.
 #[derive(Args, Debug)]
+#[command(group = ArgGroup::new("secret").args(["token_file", "token"]).required(true))]
 pub struct JoinArguments {
     /// The hub's URL
     #[arg(value_name = "HUB")]
     pub hub: HubUrl,
     /// The join token
-    #[arg(
-        long,
-        value_name = "TOKEN",
-        conflicts_with = "token_file",
-        required_unless_present = "token_file"
-    )]
+    #[arg(long, value_name = "TOKEN")]
     pub token: Option<Token>,
     /// A file with the join token, readable by nobody else; `-` is standard input
     #[arg(long, value_name = "FILE")]
