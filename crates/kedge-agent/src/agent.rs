@@ -15,6 +15,7 @@ use tokio::sync::watch;
 use crate::config::AgentConfig;
 use crate::hub::{self, HubClient};
 use crate::identity::{Identity, IdentityError, StateDir};
+use crate::lock::{LockError, StateLock};
 use crate::metrics::AgentMetrics;
 use crate::tunnel::Tunnel;
 
@@ -41,6 +42,9 @@ pub enum BuildError {
     /// Key or identity cannot be read.
     #[error("cannot read who this agent is")]
     Identity(#[source] IdentityError),
+    /// The state folder is another agent's.
+    #[error(transparent)]
+    Lock(#[from] LockError),
     /// It has not joined a hub.
     #[error("this agent has not joined a hub: there is no {}", path.display())]
     NotJoined {
@@ -56,6 +60,7 @@ impl BuildError {
         match self {
             Self::Dialer(error) => error.hint(),
             Self::Identity(error) => error.hint(),
+            Self::Lock(error) => error.hint(),
             Self::NotJoined { .. } => Some("kedge-agent join HUB --token-file FILE".to_owned()),
         }
     }
@@ -68,10 +73,12 @@ pub struct Agent {
     tunnel: Tunnel,
     admin: Option<Admin>,
     reloader: Reloader,
+    lock: StateLock,
 }
 
 impl Agent {
-    /// Reads key and identity, and prepares the way to the hub. Nothing is dialled yet.
+    /// Takes the state folder for itself, reads key and identity, and prepares the way to the hub.
+    /// Nothing is dialled yet.
     ///
     /// # Errors
     ///
@@ -90,6 +97,7 @@ impl Agent {
                 path: state.identity_path(),
             });
         };
+        let lock = StateLock::take(&state)?;
         let key = state.key().map_err(BuildError::Identity)?;
         let trust = match config.trust() {
             Some(trust) => trust,
@@ -128,6 +136,7 @@ impl Agent {
             tunnel,
             admin,
             reloader,
+            lock,
         })
     }
 
@@ -157,6 +166,7 @@ impl Agent {
             tunnel,
             admin,
             reloader,
+            lock,
         } = self;
         let shutdown = tunnel.shutdown.clone();
         let notifier = tunnel.notifier.clone();
@@ -206,6 +216,7 @@ impl Agent {
             left_tasks = report.left_tasks,
             "agent stopped"
         );
+        drop(lock);
         report
     }
 }

@@ -50,5 +50,8 @@ pub const ANSWER_BYTES: usize = 256 << 10;
 /// Bytes of the state file: name, URL, id and pin.
 pub const IDENTITY_BYTES: u64 = 16 << 10;
 
+/// Bytes of the lock's file: a process number has at most ten digits.
+pub const PROCESS_NUMBER_BYTES: u64 = 16;
+
 /// Time between two updates of `STATUS=` while connected.
 pub const STATUS_PERIOD: Duration = Duration::from_secs(30);

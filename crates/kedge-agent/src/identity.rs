@@ -1,9 +1,11 @@
 //! What an agent is, in two files of its state folder: `agent.key` (its Ed25519 key, PKCS#8 DER,
-//! 0600) and `identity.json` (which server of which hub it is).
+//! 0600) and `identity.json` (which server of which hub it is). Whoever can write there decides who the
+//! agent is and whom it believes, so a folder that others can write is not used.
 //!
 //! The key comes first and is on disk before a hub hears of it, so that an enrolment whose answer
 //! was lost can be finished later. `identity.json` comes last, whole: with it, the agent has joined.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use kedge_api::{AgentKey, HubId, HubName, HubUrl, ServerName};
@@ -40,9 +42,27 @@ pub struct Identity {
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum IdentityError {
+    /// Others can write the state folder.
+    #[error("{} has mode {mode:04o}: others can write there", path.display())]
+    Exposed {
+        /// The folder.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
     /// A file cannot be read or written.
     #[error("cannot use the state folder")]
     File(#[source] FileError),
+    /// The state folder belongs to somebody else, who can write it.
+    #[error("{} belongs to user {owner}, and this agent runs as user {me}", path.display())]
+    Foreign {
+        /// The folder.
+        path: PathBuf,
+        /// Whose it is.
+        owner: u32,
+        /// Who the agent is.
+        me: u32,
+    },
     /// The key's file holds something else.
     #[error("{} holds no agent's key", path.display())]
     Key {
@@ -77,7 +97,9 @@ impl IdentityError {
     #[must_use]
     pub fn hint(&self) -> Option<String> {
         match self {
+            Self::Exposed { path, .. } => Some(format!("chmod 0700 {}", path.display())),
             Self::File(error) => error.hint(),
+            Self::Foreign { path, me, .. } => Some(format!("chown -R {me} {}", path.display())),
             _ => None,
         }
     }
@@ -144,12 +166,20 @@ impl StateDir {
         self.path.join("identity.json")
     }
 
+    /// The file that a running agent holds the lock of.
+    #[must_use]
+    pub fn lock_path(&self) -> PathBuf {
+        self.path.join("agent.lock")
+    }
+
     /// Who the agent is; `None` before it joined.
     ///
     /// # Errors
     ///
-    /// [`IdentityError`] when the file is there and cannot be understood.
+    /// [`IdentityError`] when the file is there and cannot be understood, or others can write its
+    /// folder.
     pub fn identity(&self) -> Result<Option<Identity>, IdentityError> {
+        self.check()?;
         let path = self.identity_path();
         let bytes = match files::read_limited(&path, defaults::IDENTITY_BYTES) {
             Err(error) if error.is_not_found() => return Ok(None),
@@ -164,8 +194,9 @@ impl StateDir {
     ///
     /// # Errors
     ///
-    /// [`IdentityError`], also when others can read the file.
+    /// [`IdentityError`], also when others can read the file or write its folder.
     pub fn key(&self) -> Result<AgentKey, IdentityError> {
+        self.check()?;
         let path = self.key_path();
         let secret = files::read_secret_bytes(&path).map_err(IdentityError::File)?;
         let bytes = Zeroizing::new(secret.expose_secret().to_vec());
@@ -218,7 +249,34 @@ impl StateDir {
         text.push('\n');
         files::write_whole(&path, 0o600, text.as_bytes()).map_err(IdentityError::File)
     }
+
+    /// Refuses a folder that others can write. One that is not there, or cannot be looked at, is for
+    /// whatever reads it to complain about.
+    fn check(&self) -> Result<(), IdentityError> {
+        let Ok(metadata) = std::fs::metadata(&self.path) else {
+            return Ok(());
+        };
+        let me = rustix::process::geteuid().as_raw();
+        self.judge(metadata.mode() & 0o7777, metadata.uid(), me)
+    }
+
+    fn judge(&self, mode: u32, owner: u32, me: u32) -> Result<(), IdentityError> {
+        let path = self.path.clone();
+        if owner != me && owner != ROOT {
+            return Err(IdentityError::Foreign { path, owner, me });
+        }
+        if mode & OTHERS_WRITE != 0 {
+            return Err(IdentityError::Exposed { path, mode });
+        }
+        Ok(())
+    }
 }
+
+/// Who may write everywhere anyway.
+const ROOT: u32 = 0;
+
+/// The permission bits by which group and others write.
+const OTHERS_WRITE: u32 = 0o022;
 
 #[cfg(test)]
 mod tests {
@@ -261,6 +319,45 @@ mod tests {
         std::fs::set_permissions(state.key_path(), std::fs::Permissions::from_mode(0o644)).unwrap();
         let error = state.key().unwrap_err();
         assert!(error.hint().unwrap().starts_with("chmod 600 "), "{error}");
+    }
+
+    #[test]
+    fn a_folder_that_others_can_write_is_refused_with_a_hint() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = StateDir::new(folder.path());
+        state.key_or_new().unwrap();
+        state.write_identity(&identity()).unwrap();
+        let set = |mode| {
+            std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(mode)).unwrap();
+        };
+        for mode in [0o777, 0o720, 0o702, 0o1777] {
+            set(mode);
+            let shown = state.identity().unwrap_err().to_string();
+            let expected = format!("has mode {mode:04o}: others can write there");
+            assert!(shown.ends_with(&expected), "{shown}");
+            let error = state.key_or_new().unwrap_err();
+            let hint = format!("chmod 0700 {}", folder.path().display());
+            assert_eq!(error.hint().unwrap(), hint);
+        }
+        for mode in [0o700, 0o755] {
+            set(mode);
+            assert_eq!(state.identity().unwrap(), Some(identity()));
+        }
+    }
+
+    #[test]
+    fn a_folder_of_somebody_else_is_refused_but_not_one_of_root() {
+        let state = StateDir::new(Path::new("/state"));
+        let error = state.judge(0o700, 1001, 1000).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "/state belongs to user 1001, and this agent runs as user 1000"
+        );
+        assert_eq!(error.hint().unwrap(), "chown -R 1000 /state");
+        assert!(state.judge(0o700, 1001, ROOT).is_err());
+        assert!(state.judge(0o755, ROOT, 1000).is_ok());
+        assert!(state.judge(0o700, 1000, 1000).is_ok());
+        assert!(state.judge(0o777, ROOT, 1000).is_err());
     }
 
     #[test]

@@ -23,6 +23,7 @@ pub mod host_keys;
 pub mod hub;
 pub mod identity;
 pub mod join;
+pub mod lock;
 pub mod machine;
 mod man;
 pub mod metrics;

@@ -176,6 +176,78 @@ fn wrong_usage_has_exit_code_2() {
 }
 
 #[test]
+fn a_join_without_a_token_is_told_both_ways_to_give_one() {
+    let said = stderr(&agent(&["join", "https://hub"]));
+    let expected = "<--token-file <FILE>|--token <TOKEN>>";
+    assert!(said.contains(expected), "{said}");
+}
+
+#[test]
+fn a_second_agent_on_one_state_folder_ends_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("notify");
+    let socket = std::os::unix::net::UnixDatagram::bind(&path).unwrap();
+    socket
+        .set_read_timeout(Some(std::time::Duration::from_secs(20)))
+        .unwrap();
+    let first = Lonely::start(Some(&path));
+    socket.recv(&mut [0; 1024]).unwrap();
+    let config = first.folder.path().join("agent.toml").display().to_string();
+    let state = first.folder.path().join("state").display().to_string();
+    let second = agent(&["run", "--config", &config]);
+    assert_eq!(second.status.code(), Some(1));
+    let expected = format!(
+        "error: {state} is in use by another kedge-agent (pid {})\nhint: one agent is enough",
+        first.child.id()
+    );
+    let said = stderr(&second);
+    assert!(said.contains(&expected), "{said}");
+    // To join once more is no second agent.
+    let again = agent(&[
+        "join",
+        "http://127.0.0.1:9",
+        "--config",
+        &config,
+        "--token",
+        TOKEN,
+    ]);
+    assert_eq!(
+        String::from_utf8_lossy(&again.stdout),
+        "web01 has joined main already\n",
+        "{}",
+        stderr(&again)
+    );
+    first.signal(Signal::TERM);
+    first.end();
+}
+
+#[test]
+fn a_state_folder_that_others_can_write_is_refused_by_join_and_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let state = folder.path().join("state");
+    std::fs::create_dir(&state).unwrap();
+    std::fs::set_permissions(&state, std::fs::Permissions::from_mode(0o777)).unwrap();
+    let shown = state.display();
+    let text = format!("state-dir = \"{shown}\"\n");
+    let config = file(folder.path(), "agent.toml", 0o644, &text);
+    for (words, doing) in [
+        (&["run"][..], "cannot read who this agent is"),
+        (
+            &["join", "https://hub", "--token", TOKEN],
+            "cannot keep the agent's state",
+        ),
+    ] {
+        let output = agent(&[words, &["--config", &config]].concat());
+        assert_eq!(output.status.code(), Some(1), "{words:?}");
+        let expected = format!(
+            "error: {doing}: {shown} has mode 0777: others can write there\n\
+             hint: chmod 0700 {shown}\n"
+        );
+        assert_eq!(stderr(&output), expected, "{words:?}");
+    }
+}
+
+#[test]
 fn a_hub_that_is_not_there_is_named() {
     let folder = tempfile::tempdir().unwrap();
     let key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ+dMkKPOVV8C8IY4sNbNN1eLBvHNBdHYlnLtoSsn6zF\n";
