@@ -63,6 +63,31 @@ fn ssh_takes_every_line_as_it_is_meant() -> Result<()> {
 }
 
 #[test]
+fn a_home_with_letters_of_any_language_works() -> Result<()> {
+    let hub = FakeHub::start()?;
+    hub.put("servers/web01", common::server("web01"));
+    let person = Person::new()?;
+    let token = person.secret("token", common::TOKEN)?;
+    // The bytes of some of these are white space in old 8-bit character sets.
+    let home = person.path("jörg à Å 日本");
+    fs::create_dir(&home)?;
+    let kedge = |words: &[&str]| person.kedge(words).env("HOME", &home).run()?.success();
+    kedge(&["login", &hub.url(), "--token-file", &token])?;
+    kedge(&["ssh-config", "--write"])?;
+    // The line in the person's own file leads there.
+    for locale in ["C", "C.UTF-8"] {
+        let mut command = std::process::Command::new("ssh");
+        command.arg("-F").arg(home.join(".ssh/config"));
+        command.args(["-G", "web01.kedge"]);
+        let ran = person.run(command).env("HOME", &home).env("LC_ALL", locale);
+        let ran = ran.run()?.success()?;
+        assert_eq!(value(&ran, "user"), "alice", "{}", ran.err());
+        assert!(value(&ran, "proxycommand").ends_with("-- '%h'"));
+    }
+    Ok(())
+}
+
+#[test]
 fn other_hosts_are_left_alone() -> Result<()> {
     let (hub, person) = installed()?;
     for host in ["example.com", "kedge", "web01.kedge.example.com", "mykedge"] {

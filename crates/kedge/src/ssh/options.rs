@@ -84,7 +84,8 @@ impl Callback {
 }
 
 /// A path as text that means itself in a shell's single quotes, in `ssh`'s double quotes, to `ssh`'s
-/// own expansion (`%`, `$`, `~` in front) and to glob.
+/// own expansion (`%`, `$`, `~` in front) and to glob. Letters of any language do: none of the three
+/// looks into the bytes of one. What is invisible or turns text around is no letter.
 ///
 /// # Errors
 ///
@@ -94,7 +95,7 @@ pub fn plain(path: &Path) -> Result<String, UnsafePath> {
         path: path.to_owned(),
     };
     let text = path.to_str().ok_or_else(wrong)?;
-    let legal = |c: char| c.is_ascii_alphanumeric() || " /._-+@,:=".contains(c);
+    let legal = |c: char| c.is_alphanumeric() || " /._-+@,:=".contains(c);
     if path.is_absolute() && text.chars().all(legal) {
         Ok(text.to_owned())
     } else {
@@ -112,9 +113,26 @@ mod tests {
             plain(Path::new("/usr/bin/kedge")).unwrap(),
             "/usr/bin/kedge"
         );
-        assert!(plain(Path::new("/home/a b/kedge")).is_ok());
+        for path in ["/home/a b/kedge", "/home/jörg/à/Å", "/home/日本"] {
+            assert_eq!(plain(Path::new(path)).unwrap(), path);
+        }
         for path in [
-            "kedge", "/a'b", "/a\"b", "/a%h", "/a$b", "/a\\b", "/a\nb", "/a*", "/a`b", "/ä",
+            "kedge",
+            "/a'b",
+            "/a\"b",
+            "/a%h",
+            "/a$b",
+            "/a\\b",
+            "/a\nb",
+            "/a*",
+            "/a`b",
+            "/a\u{a0}b",
+            "/a\u{2028}b",
+            "/a\u{202e}b",
+            "/a\u{200b}b",
+            "/a\u{85}b",
+            "/a\u{3000}b",
+            "/a😀",
         ] {
             assert!(plain(Path::new(path)).is_err(), "{path}");
         }
