@@ -72,6 +72,23 @@ impl<'a> App<'a> {
         })
     }
 
+    /// Refuses to go on without a configuration that was named and is not there. The one that is
+    /// looked for by itself need not be.
+    ///
+    /// # Errors
+    ///
+    /// When it is not there.
+    pub fn require_named_config(&self) -> Result<(), Failure> {
+        match &self.globals.config {
+            Some(path) if !path.exists() => {
+                let text = format!("there is no configuration file {}", path.display());
+                Err(failure(Exit::Usage, text)
+                    .hint("kedge login HUB makes it, with the same --config"))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// The configuration's file.
     #[must_use]
     pub fn config_file(&self) -> PathBuf {

@@ -86,6 +86,13 @@ pub fn run(words: Vec<OsString>, environment: &Environment, terminal: Terminal<'
 }
 
 fn dispatch(app: &mut App<'_>, command: Command, ssh_words: Vec<OsString>) -> Result<(), Failure> {
+    let works_without_hubs = matches!(
+        command,
+        Command::Completion(_) | Command::Login(_) | Command::Man(_) | Command::Reference(_)
+    );
+    if !works_without_hubs {
+        app.require_named_config()?;
+    }
     match command {
         Command::AcceptHostKeys(arguments) => host_keys::run(app, &arguments),
         Command::Apply(arguments) => objects::apply::run(app, &arguments),

@@ -200,6 +200,45 @@ fn a_self_signed_hub_shows_its_pin_and_how_to_compare_it() -> Result<()> {
 }
 
 #[test]
+fn a_configuration_that_was_named_must_be_there_but_for_login() -> Result<()> {
+    let (hub, person) = (FakeHub::start()?, Person::new()?);
+    let file = person
+        .path("new/config.toml")
+        .to_string_lossy()
+        .into_owned();
+    for (words, code) in [
+        (&["get", "servers"][..], 2),
+        (&["whoami"], 2),
+        (&["ssh", "web01"], 255),
+    ] {
+        let ran = person.kedge([&["--config", &file], words].concat()).run()?;
+        let ran = ran.exits(code)?;
+        let expected = format!(
+            "error: there is no configuration file {file}\n\
+             hint: kedge login HUB makes it, with the same --config\n"
+        );
+        assert_eq!(ran.err(), expected, "{words:?}");
+    }
+    let token = person.secret("token", common::TOKEN)?;
+    person
+        .kedge([
+            "--config",
+            &file,
+            "login",
+            &hub.url(),
+            "--token-file",
+            &token,
+        ])
+        .run()?
+        .success()?;
+    person
+        .kedge(["--config", &file, "get", "servers"])
+        .run()?
+        .success()?;
+    Ok(())
+}
+
+#[test]
 fn mistakes_in_the_configuration_name_their_place() -> Result<()> {
     let person = Person::new()?;
     let path = person.path("config.toml");
