@@ -206,6 +206,28 @@ fn apply_creates_changes_and_leaves_alone() -> Result<()> {
 }
 
 #[test]
+fn sessions_come_as_every_other_list_does() -> Result<()> {
+    let (hub, person) = site()?;
+    let kinds = || -> Result<_> {
+        let ran = person.kedge(["get", "sessions", "-o", "json"]).run()?;
+        let list = ran.success()?.json()?;
+        assert_eq!(list["apiVersion"], "kedge.dev/v1alpha1");
+        assert_eq!(list["kind"], "SessionList");
+        Ok(list["items"].clone())
+    };
+    assert_eq!(kinds()?, json!([]));
+    let session = json!({ "id": "s-1", "subject": "alice" });
+    hub.state().objects.insert("sessions/s-1".into(), session);
+    assert_eq!(
+        kinds()?,
+        json!([{
+            "apiVersion": "kedge.dev/v1alpha1", "kind": "Session", "id": "s-1", "subject": "alice",
+        }])
+    );
+    Ok(())
+}
+
+#[test]
 fn a_bad_file_changes_nothing() -> Result<()> {
     let (hub, person) = site()?;
     let text = "apiVersion: kedge.dev/v1alpha1\nkind: AccessPolicy\nmetadata: {name: a}\n---\nkind: Nonsense\n";

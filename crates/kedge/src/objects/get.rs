@@ -1,5 +1,6 @@
 //! `kedge get`.
 
+use kedge_api::API_VERSION;
 use kedge_service::Failure;
 use serde_json::{Value, json};
 
@@ -85,7 +86,7 @@ pub async fn fetch(hub: &Hub, selection: &Selection) -> Result<Found, Failure> {
                 .collect();
             Ok(Found {
                 objects,
-                whole: Some(list),
+                whole: Some(with_kinds(kind, list)),
                 missing: None,
             })
         }
@@ -110,6 +111,27 @@ pub async fn fetch(hub: &Hub, selection: &Selection) -> Result<Found, Failure> {
             Ok(found)
         }
     }
+}
+
+/// A list as every other is. What is no stored object comes without version and kind from the hub, and
+/// a reader of JSON should not have to know which kinds those are.
+fn with_kinds(kind: &Kind, mut list: Value) -> Value {
+    if kind.access != KindAccess::ListOnly {
+        return list;
+    }
+    let complete = |object: &mut Value, kind: String| {
+        if let Some(fields) = object.as_object_mut() {
+            fields.entry("apiVersion").or_insert(json!(API_VERSION));
+            fields.entry("kind").or_insert(json!(kind));
+        }
+    };
+    complete(&mut list, format!("{}List", kind.kind));
+    if let Some(items) = list.get_mut("items").and_then(Value::as_array_mut) {
+        for item in items {
+            complete(item, kind.kind.to_owned());
+        }
+    }
+    list
 }
 
 /// Whether the hub has no such object.

@@ -246,7 +246,10 @@ fn rest_answer(
         return reply(200, &json!({}));
     }
     if path == "sessions" {
-        return reply(200, &json!({ "items": [] }));
+        let sessions = state.objects.iter();
+        let sessions = sessions.filter(|(key, _)| key.starts_with("sessions/"));
+        let items: Vec<_> = sessions.map(|(_, session)| session.clone()).collect();
+        return reply(200, &json!({ "items": items }));
     }
     match (method, path.split_once('/')) {
         (&Method::GET, None) => {
