@@ -206,6 +206,47 @@ fn apply_creates_changes_and_leaves_alone() -> Result<()> {
 }
 
 #[test]
+fn a_stale_file_does_not_undo_what_somebody_else_did() -> Result<()> {
+    let (hub, person) = site()?;
+    let dump = person
+        .kedge(["get", "server", "web01", "-o", "yaml"])
+        .run()?
+        .success()?
+        .out();
+    let edited = dump.replace("env: prod", "env: test");
+    let apply = |text: &str| person.kedge(["apply", "-f", "-"]).input(text).run();
+    let fresh = apply(&edited)?.success()?.out();
+    assert_eq!(fresh, "server.kedge.dev/web01 configured\n");
+    // The dump is stale now, and what it would change is refused.
+    let ran = apply(&dump)?.exits(1)?;
+    insta::assert_snapshot!(ran.err(), @r"
+    error: server.kedge.dev/web01 has changed since the file was made of it
+    hint: kedge get server web01 -o yaml shows it as it is now
+    ");
+    let labels = || hub.state().objects["servers/web01"]["metadata"]["labels"].clone();
+    assert_eq!(labels(), json!({ "env": "test" }));
+    // What it would not change is no conflict.
+    let same = apply(&edited)?.success()?.out();
+    assert_eq!(same, "server.kedge.dev/web01 unchanged\n");
+    // Without a version the file is what counts.
+    let lines = dump
+        .lines()
+        .filter(|line| !line.contains("resourceVersion"));
+    let unversioned = lines.collect::<Vec<_>>().join("\n");
+    apply(&unversioned)?.success()?;
+    assert_eq!(labels(), json!({ "env": "prod" }));
+    // What was deleted does not come back unseen.
+    hub.state().objects.remove("servers/web01");
+    let ran = apply(&dump)?.exits(1)?;
+    insta::assert_snapshot!(ran.err(), @r"
+    error: server.kedge.dev/web01 has been deleted since the file was made of it
+    hint: to make it anew, remove metadata.resourceVersion from the file
+    ");
+    assert!(!hub.state().objects.contains_key("servers/web01"));
+    Ok(())
+}
+
+#[test]
 fn sessions_come_as_every_other_list_does() -> Result<()> {
     let (hub, person) = site()?;
     let kinds = || -> Result<_> {

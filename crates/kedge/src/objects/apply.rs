@@ -2,6 +2,9 @@
 //!
 //! Merged as RFC 7396 has it: a field that the file has replaces the hub's, `null` removes it, and what
 //! the file does not mention stays. So a file with labels does not lose a server its host keys.
+//!
+//! A file with a `metadata.resourceVersion` was made from that version, and changes no other: what
+//! somebody else did since then is not undone unseen.
 
 use kedge_api::{JoinToken, Resource, StatusReason};
 use kedge_service::Failure;
@@ -71,10 +74,18 @@ async fn apply(hub: &Hub, manifest: &Manifest) -> Result<(Outcome, Value), Failu
     let Manifest { kind, name, object } = manifest;
     let path = format!("{}/{name}", kind.plural);
     let about = |error: HubError| error.into_failure();
+    let version = version_of(object);
     for _ in 0..defaults::CONFLICT_TRIES {
         let live = match hub.fetch(&path).await {
             Ok(live) => live,
             Err(error) if is_not_found(&error) => {
+                if version.is_some() {
+                    let qualified = kind.qualified(name.as_str());
+                    let text =
+                        format!("{qualified} has been deleted since the file was made of it");
+                    return Err(failure(Exit::Failure, text)
+                        .hint("to make it anew, remove metadata.resourceVersion from the file"));
+                }
                 let mut new = object.clone();
                 drop_hub_fields(&mut new);
                 match hub.create(kind.plural, &new).await {
@@ -95,6 +106,15 @@ async fn apply(hub: &Hub, manifest: &Manifest) -> Result<(Outcome, Value), Failu
         if merged == live {
             return Ok((Outcome::Unchanged, live));
         }
+        if version.is_some() && version != version_of(&live) {
+            let qualified = kind.qualified(name.as_str());
+            let text = format!("{qualified} has changed since the file was made of it");
+            let hint = format!(
+                "kedge get {} {name} -o yaml shows it as it is now",
+                kind.singular
+            );
+            return Err(failure(Exit::Failure, text).hint(hint));
+        }
         match hub.replace(&path, &merged).await {
             Ok(stored) => return Ok((Outcome::Configured, stored)),
             Err(error) if is_conflict(&error) => {}
@@ -113,6 +133,15 @@ fn is_conflict(error: &HubError) -> bool {
         error.reason(),
         Some(StatusReason::Conflict | StatusReason::AlreadyExists)
     )
+}
+
+/// The version that an object says it is. YAML reads one without quotes as a number.
+fn version_of(object: &Value) -> Option<String> {
+    match object.pointer("/metadata/resourceVersion")? {
+        Value::Number(number) => Some(number.to_string()),
+        Value::String(text) if !text.is_empty() => Some(text.clone()),
+        _ => None,
+    }
 }
 
 /// Leaves out what the hub gives an object: a file that came from `kedge get -o yaml` has it too.
@@ -166,6 +195,16 @@ mod tests {
             live,
             json!({"metadata": {"labels": {"a": "1", "c": "3"}}, "spec": {"keys": [2, 3], "x": 1}})
         );
+    }
+
+    #[test]
+    fn a_version_is_one_with_and_without_quotes() {
+        let of = |version: Value| version_of(&json!({"metadata": {"resourceVersion": version}}));
+        assert_eq!(of(json!("7")), Some("7".to_owned()));
+        assert_eq!(of(json!(7)), Some("7".to_owned()));
+        assert_eq!(of(json!("")), None);
+        assert_eq!(of(Value::Null), None);
+        assert_eq!(version_of(&json!({"metadata": {}})), None);
     }
 
     #[test]
