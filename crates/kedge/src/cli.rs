@@ -125,7 +125,8 @@ pub enum Command {
     Describe(DescribeArgs),
     /// Create or change objects from files
     #[command(
-        after_help = "What a file does not mention stays as it is; a field that is null is removed.\n\n\
+        after_help = "What a file does not mention stays as it is; a field that is null is removed.\n\
+        A file with a resourceVersion, as `kedge get -o yaml` prints it, changes that version only.\n\n\
         Examples:\n  \
         kedge apply -f policy.yaml\n  \
         kedge get server web01 -o yaml | sed 's/env: test/env: prod/' | kedge apply -f -"
@@ -291,7 +292,7 @@ pub struct DescribeArgs {
 /// `kedge apply`
 #[derive(Args, Debug)]
 pub struct ApplyArgs {
-    /// YAML or JSON file with objects; `-` is standard input
+    /// YAML or JSON file with objects, or a folder of such files; `-` is standard input
     #[arg(long, short, value_name = "FILE", required = true)]
     pub filename: Vec<PathBuf>,
     /// How to print the outcome: json, yaml or name
@@ -305,7 +306,7 @@ pub struct DeleteArgs {
     /// The kind and names: `server web01`, `policy/developers`
     #[arg(value_name = "KIND[/NAME]", required_unless_present = "filename")]
     pub objects: Vec<String>,
-    /// The objects in a file; `-` is standard input
+    /// The objects in a file, or in the files of a folder; `-` is standard input
     #[arg(long, short, value_name = "FILE", conflicts_with_all = ["objects", "selector"])]
     pub filename: Vec<PathBuf>,
     /// All objects with these labels

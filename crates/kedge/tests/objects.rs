@@ -247,6 +247,55 @@ fn a_stale_file_does_not_undo_what_somebody_else_did() -> Result<()> {
 }
 
 #[test]
+fn a_folder_is_read_in_the_order_of_its_names() -> Result<()> {
+    let (hub, person) = site()?;
+    let policy = |name: &str| {
+        format!(
+            "apiVersion: kedge.dev/v1alpha1\nkind: AccessPolicy\nmetadata: {{name: {name}}}\nspec: {{logins: [a]}}\n"
+        )
+    };
+    let json = json!({
+        "apiVersion": "kedge.dev/v1alpha1", "kind": "AccessPolicy",
+        "metadata": { "name": "one" }, "spec": { "logins": ["a"] },
+    });
+    fs::create_dir_all(person.path("all/20-deeper.yaml"))?;
+    fs::write(person.path("all/20-deeper.yaml/x.yaml"), policy("deeper"))?;
+    fs::write(person.path("all/30-three.yml"), policy("three"))?;
+    fs::write(person.path("all/20-two.yaml"), policy("two"))?;
+    fs::write(person.path("all/10-one.json"), json.to_string())?;
+    fs::write(person.path("all/README.md"), "nothing to apply")?;
+    fs::write(person.path("all/20-two.yaml~"), "nothing to apply")?;
+    let ran = person.kedge(["apply", "-f", "all"]).run()?.success()?;
+    insta::assert_snapshot!(ran.out(), @r"
+    accesspolicy.kedge.dev/one created
+    accesspolicy.kedge.dev/two created
+    accesspolicy.kedge.dev/three created
+    ");
+    let ran = person.kedge(["delete", "-f", "all"]).run()?.success()?;
+    insta::assert_snapshot!(ran.out(), @r#"
+    accesspolicy.kedge.dev "one" deleted
+    accesspolicy.kedge.dev "two" deleted
+    accesspolicy.kedge.dev "three" deleted
+    "#);
+    // Nothing is done when one file is wrong, and it is named.
+    fs::write(person.path("all/40-four.yaml"), "kind: Nonsense\n")?;
+    let ran = person.kedge(["apply", "-f", "all"]).run()?.exits(2)?;
+    assert!(
+        ran.err().starts_with("error: all/40-four.yaml: object 1: "),
+        "{}",
+        ran.err()
+    );
+    assert!(!hub.state().objects.contains_key("accesspolicies/one"));
+    fs::create_dir(person.path("empty"))?;
+    let ran = person.kedge(["apply", "-f", "empty"]).run()?.exits(2)?;
+    assert_eq!(
+        ran.err(),
+        "error: empty holds no .json, .yaml or .yml file\n"
+    );
+    Ok(())
+}
+
+#[test]
 fn sessions_come_as_every_other_list_does() -> Result<()> {
     let (hub, person) = site()?;
     let kinds = || -> Result<_> {

@@ -1,11 +1,12 @@
 //! Files with objects: YAML documents or JSON, lists taken apart.
 
-use std::io::Read;
-use std::path::Path;
+use std::fs;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
 
 use kedge_api::{API_VERSION, ObjectName};
 use kedge_service::Failure;
-use kedge_service::files;
+use kedge_service::files::{self, FileError};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -26,12 +27,19 @@ pub struct Manifest {
     pub object: Value,
 }
 
-/// Reads the objects of a file; `-` is standard input.
+/// Reads the objects of a file, or of the files in a folder; `-` is standard input.
 ///
 /// # Errors
 ///
 /// A file that cannot be read, or holds something else than objects of known kinds.
 pub fn read(app: &mut App<'_>, path: &Path) -> Result<Vec<Manifest>, Failure> {
+    if path.is_dir() {
+        let mut manifests = Vec::new();
+        for file in files_in(path)? {
+            manifests.extend(read(app, &file)?);
+        }
+        return Ok(manifests);
+    }
     let (name, text) = if path == Path::new("-") {
         let mut text = String::new();
         app.terminal
@@ -47,6 +55,40 @@ pub fn read(app: &mut App<'_>, path: &Path) -> Result<Vec<Manifest>, Failure> {
     };
     parse(&name, &text)
 }
+
+/// The files of a folder that are named as manifests, in the order of their names. As with `kubectl`,
+/// folders in it are not entered.
+fn files_in(folder: &Path) -> Result<Vec<PathBuf>, Failure> {
+    let unlisted = |source: io::Error| {
+        let path = folder.to_owned();
+        let operation = "list";
+        FileError::Io {
+            operation,
+            path,
+            source,
+        }
+        .into_failure()
+    };
+    let mut files = Vec::new();
+    for entry in fs::read_dir(folder).map_err(unlisted)? {
+        let path = entry.map_err(unlisted)?.path();
+        let extension = path.extension().and_then(|extension| extension.to_str());
+        if extension.is_some_and(|extension| EXTENSIONS.contains(&extension)) && !path.is_dir() {
+            files.push(path);
+        }
+    }
+    if files.is_empty() {
+        let folder = folder.display();
+        return Err(usage(format!(
+            "{folder} holds no .json, .yaml or .yml file"
+        )));
+    }
+    files.sort();
+    Ok(files)
+}
+
+/// What the names of manifests in a folder end with.
+const EXTENSIONS: [&str; 3] = ["json", "yaml", "yml"];
 
 /// Takes the text of a file apart; `source` is what errors call it.
 ///
