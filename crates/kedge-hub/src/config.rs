@@ -134,7 +134,8 @@ pub struct LimitsConfig {
     /// Connections served at once; more are told to come back.
     #[schemars(range(min = 1))]
     pub connections: u32,
-    /// TLS handshakes and tunnel admissions under way at once.
+    /// TLS handshakes and tunnel admissions under way at once; one address has a quarter of the handshakes, unless it is
+    /// a trusted proxy.
     #[schemars(range(min = 1))]
     pub handshakes: u32,
     /// Live sessions.

@@ -15,8 +15,12 @@ pub const OVERFLOW_CONNECTIONS: usize = 64;
 /// waves of this size; 64–256 keeps every wave below its deadline on two cores.
 pub const HANDSHAKES: u32 = 256;
 
+/// One source address has at most one in this many of [`HANDSHAKES`]; what it has beyond that waits without keeping
+/// anybody else waiting. A quarter still serves a site behind one NAT in waves of 64.
+pub const HANDSHAKE_SHARE: usize = 4;
+
 /// Time one handshake may keep its turn after the peer's hello: two round trips over a bad mobile link. Whoever wants
-/// to keep others out has to send [`HANDSHAKES`] hellos in that time, again and again.
+/// to keep others out has to send [`HANDSHAKES`] hellos in that time, again and again, and from several addresses.
 pub const HANDSHAKE_TURN: Duration = Duration::from_secs(5);
 
 /// Time for a TLS handshake, waiting for its turn included. A peer that is slower is not a peer.
@@ -71,14 +75,14 @@ pub const WATCH_STALL: Duration = Duration::from_secs(60);
 
 // --- Authentication --------------------------------------------------------------------------------------------
 
-/// Failed authentications that one source address may make in a burst…
+/// Failed authentications that one source address may make in a burst before the others are answered 429…
 pub const FAILURES_BURST: u32 = 60;
 
-/// …and the time after which one more is allowed. Guessing a 256-bit token is hopeless anyway; this keeps the log
-/// and the processor for people who have one.
+/// …and the time after which one more is told that it failed. Guessing a 256-bit token is hopeless anyway; this keeps
+/// the audit log readable. Looking at a credential costs a hash or one signature, so what is good is let in always.
 pub const FAILURES_REFILL: Duration = Duration::from_secs(1);
 
-/// Enrolments that one source address may try in a burst (a rack behind one NAT)…
+/// Enrolments that one source address may try with one join token in a burst (a rack behind one NAT)…
 pub const ENROLMENTS_BURST: u32 = 100;
 
 /// …and the time after which one more is allowed.
@@ -139,6 +143,9 @@ pub const REEVALUATE_EVERY: Duration = Duration::from_secs(5);
 
 /// Wait after a change before live sessions are looked at, so that an `apply` of many files is one look.
 pub const REEVALUATE_DEBOUNCE: Duration = Duration::from_millis(200);
+
+/// How often it is looked whether the sessions of a tunnel that was revoked have been told, for [`LAST_WORDS`] at most.
+pub const REVOKE_LOOK: Duration = Duration::from_millis(10);
 
 /// Longest session when neither policy nor configuration says otherwise: none.
 pub const SESSION_SECONDS: Option<u64> = None;

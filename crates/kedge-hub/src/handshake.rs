@@ -6,9 +6,15 @@
 //!
 //! Turns bound what handshakes cost at once. A peer that says nothing, or half a hello, costs nothing and so takes no
 //! turn; one that falls silent in the middle keeps its turn for a short while only. Otherwise a few hundred idle
-//! connections would keep everybody else out.
+//! connections would keep everybody else out. One source address has a share of the turns and waits for the next of
+//! its own, so that whoever sends hellos without end keeps out those of the same address only.
 
-use std::{io, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    io,
+    net::IpAddr,
+    sync::{Arc, Mutex},
+};
 
 use rustls::{ServerConfig, server::Acceptor};
 use tokio::{
@@ -18,13 +24,35 @@ use tokio::{
 };
 use tokio_rustls::{LazyConfigAcceptor, server::TlsStream};
 
-use crate::defaults;
+use crate::{defaults, rate::Source as _, sync::locked};
 
 /// Makes TLS of connections, so many at once.
 #[derive(Debug)]
 pub(crate) struct Handshakes {
     config: Arc<ServerConfig>,
     turns: Semaphore,
+    sources: Sources,
+}
+
+/// The sources that want turns now, each with those it may have.
+#[derive(Debug)]
+struct Sources {
+    each: usize,
+    table: Mutex<BTreeMap<IpAddr, Wanted>>,
+}
+
+#[derive(Debug)]
+struct Wanted {
+    turns: Arc<Semaphore>,
+    by: usize,
+}
+
+/// One handshake's part in the turns of its source, which is forgotten with the last of them.
+#[derive(Debug)]
+struct Share<'a> {
+    sources: &'a Sources,
+    source: IpAddr,
+    turns: Arc<Semaphore>,
 }
 
 /// Why there is no TLS.
@@ -39,32 +67,73 @@ pub(crate) enum HandshakeError {
 }
 
 impl Handshakes {
-    /// At most `turns` at once with this configuration.
+    /// At most `turns` at once with this configuration, of which one source has a share.
     pub(crate) fn new(config: Arc<ServerConfig>, turns: usize) -> Self {
         Self {
             config,
             turns: Semaphore::new(turns),
+            sources: Sources {
+                each: (turns / defaults::HANDSHAKE_SHARE).max(1),
+                table: Mutex::default(),
+            },
         }
     }
 
-    /// Shakes hands. The caller bounds the whole.
-    pub(crate) async fn shake<S>(&self, stream: S) -> Result<TlsStream<S>, HandshakeError>
+    /// Shakes hands with a peer at `source`; `None` for one that stands for many, whom no share bounds. The caller
+    /// bounds the whole.
+    pub(crate) async fn shake<S>(
+        &self,
+        stream: S,
+        source: Option<IpAddr>,
+    ) -> Result<TlsStream<S>, HandshakeError>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
         let hello = LazyConfigAcceptor::new(Acceptor::default(), stream)
             .await
             .map_err(HandshakeError::Hello)?;
-        // Never closed, so there is always a turn to wait for.
-        let _turn = self
-            .turns
-            .acquire()
-            .await
-            .map_err(|closed| HandshakeError::Keys(io::Error::other(closed)))?;
+        // Never closed, so there is always a turn to wait for; that of the source first, because who waits for one
+        // of all stands before others.
+        let closed = |closed| HandshakeError::Keys(io::Error::other(closed));
+        let share = source.map(|source| self.sources.share(source));
+        let _own = match &share {
+            Some(share) => Some(share.turns.acquire().await.map_err(closed)?),
+            None => None,
+        };
+        let _turn = self.turns.acquire().await.map_err(closed)?;
         let rest = hello.into_stream(Arc::clone(&self.config));
         match timeout(defaults::HANDSHAKE_TURN, rest).await {
             Ok(done) => done.map_err(HandshakeError::Keys),
             Err(_) => Err(HandshakeError::Silent),
+        }
+    }
+}
+
+impl Sources {
+    fn share(&self, source: IpAddr) -> Share<'_> {
+        let source = source.counted_as();
+        let mut table = locked(&self.table);
+        let wanted = table.entry(source).or_insert_with(|| Wanted {
+            turns: Arc::new(Semaphore::new(self.each)),
+            by: 0,
+        });
+        wanted.by += 1;
+        Share {
+            sources: self,
+            source,
+            turns: Arc::clone(&wanted.turns),
+        }
+    }
+}
+
+impl Drop for Share<'_> {
+    fn drop(&mut self) {
+        let mut table = locked(&self.sources.table);
+        if let Some(wanted) = table.get_mut(&self.source) {
+            wanted.by -= 1;
+            if wanted.by == 0 {
+                table.remove(&self.source);
+            }
         }
     }
 }
@@ -115,12 +184,16 @@ mod tests {
     }
 
     /// A peer that says `bytes` and then nothing, while its handshake waits.
-    async fn silent(handshakes: &Arc<Handshakes>, bytes: &[u8]) -> (DuplexStream, Attempt) {
+    async fn silent(
+        handshakes: &Arc<Handshakes>,
+        bytes: &[u8],
+        source: Option<IpAddr>,
+    ) -> (DuplexStream, Attempt) {
         let (mut peer, stream) = duplex(64 * 1024);
         peer.write_all(bytes).await.unwrap();
         let handshakes = Arc::clone(handshakes);
         let mut attempt: Attempt =
-            Box::pin(async move { handshakes.shake(stream).await.map(drop) });
+            Box::pin(async move { handshakes.shake(stream, source).await.map(drop) });
         // As far as it gets by itself.
         let begun = timeout(std::time::Duration::from_millis(1), &mut attempt).await;
         assert!(begun.is_err(), "it waits for its peer");
@@ -130,12 +203,16 @@ mod tests {
     type Attempt = std::pin::Pin<Box<dyn Future<Output = Result<(), HandshakeError>>>>;
 
     /// How long an honest client waits.
-    async fn honest(handshakes: &Handshakes, client: Arc<ClientConfig>) -> std::time::Duration {
+    async fn honest(
+        handshakes: &Handshakes,
+        client: Arc<ClientConfig>,
+        source: Option<IpAddr>,
+    ) -> std::time::Duration {
         let (peer, stream) = duplex(64 * 1024);
         let begun = Instant::now();
         let connector = TlsConnector::from(client);
         let (ours, theirs) = tokio::join!(
-            handshakes.shake(stream),
+            handshakes.shake(stream, source),
             connector.connect(localhost(), peer)
         );
         theirs.unwrap();
@@ -148,20 +225,54 @@ mod tests {
         let (server, client) = sides();
         let handshakes = Arc::new(Handshakes::new(server, 1));
         let bytes = hello(&client);
-        let _nothing = silent(&handshakes, b"").await;
-        let _half = silent(&handshakes, &bytes[..bytes.len() / 2]).await;
-        assert_eq!(honest(&handshakes, client).await.as_secs(), 0);
+        let _nothing = silent(&handshakes, b"", None).await;
+        let _half = silent(&handshakes, &bytes[..bytes.len() / 2], None).await;
+        assert_eq!(honest(&handshakes, client, None).await.as_secs(), 0);
     }
 
     #[tokio::test(start_paused = true)]
     async fn who_falls_silent_in_the_middle_loses_its_turn() {
         let (server, client) = sides();
         let handshakes = Arc::new(Handshakes::new(server, 1));
-        let (_peer, attempt) = silent(&handshakes, &hello(&client)).await;
-        let (ended, waited) = tokio::join!(attempt, honest(&handshakes, client));
+        let (_peer, attempt) = silent(&handshakes, &hello(&client), None).await;
+        let (ended, waited) = tokio::join!(attempt, honest(&handshakes, client, None));
         assert!(matches!(ended, Err(HandshakeError::Silent)), "{ended:?}");
         let turn = defaults::HANDSHAKE_TURN.as_secs();
         assert!(waited.as_secs() <= turn, "{waited:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_address_takes_its_share_and_keeps_no_other_waiting() {
+        let (server, client) = sides();
+        let handshakes = Arc::new(Handshakes::new(server, 2 * defaults::HANDSHAKE_SHARE));
+        let address = |text: &str| Some(text.parse::<IpAddr>().unwrap());
+        let said = hello(&client);
+        let mut attempts = Vec::new();
+        for host in 0..20 {
+            // One host has its whole network.
+            let source = address(&format!("2001:db8::{host}"));
+            attempts.push(silent(&handshakes, &said, source).await);
+        }
+        assert_eq!(handshakes.turns.available_permits(), 6, "two are taken");
+        for other in [address("192.0.2.1"), address("2001:db8:0:1::1"), None] {
+            let waited = honest(&handshakes, Arc::clone(&client), other).await;
+            assert_eq!(waited.as_secs(), 0, "{other:?}");
+        }
+        assert_eq!(locked(&handshakes.sources.table).len(), 1);
+        drop(attempts);
+        assert!(locked(&handshakes.sources.table).is_empty());
+        assert_eq!(handshakes.turns.available_permits(), 8);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_stands_for_many_has_every_turn() {
+        let (server, client) = sides();
+        let handshakes = Arc::new(Handshakes::new(server, 4));
+        let mut attempts = Vec::new();
+        for _ in 0..4 {
+            attempts.push(silent(&handshakes, &hello(&client), None).await);
+        }
+        assert_eq!(handshakes.turns.available_permits(), 0);
     }
 
     #[tokio::test]
@@ -170,7 +281,7 @@ mod tests {
         let handshakes = Handshakes::new(server, 1);
         let (mut peer, stream) = duplex(1024);
         peer.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
-        let error = handshakes.shake(stream).await.unwrap_err();
+        let error = handshakes.shake(stream, None).await.unwrap_err();
         assert!(matches!(error, HandshakeError::Hello(_)), "{error}");
     }
 }

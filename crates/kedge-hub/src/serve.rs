@@ -167,10 +167,13 @@ impl Server {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
+        // A proxy that passes TLS on stands for everybody behind it.
+        let is_proxy = Peer(peer).is_trusted(&self.app.settings.trusted_proxies);
+        let source = (!is_proxy).then(|| peer.ip());
         let begun = Instant::now();
         let deadline = begun + defaults::HANDSHAKE_TIMEOUT;
         let shaken = async {
-            match tls.shake(stream).await {
+            match tls.shake(stream, source).await {
                 Ok(stream) => Some(stream),
                 Err(error) => {
                     let cause = report::chain(&error);

@@ -9,6 +9,13 @@ use ipnet::IpNet;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Peer(pub SocketAddr);
 
+impl Peer {
+    /// Whether it is one of the proxies that are trusted.
+    pub(crate) fn is_trusted(self, trusted: &[IpNet]) -> bool {
+        includes(trusted, self.0.ip().to_canonical())
+    }
+}
+
 /// The header in which a proxy says for whom it asks.
 const FORWARDED_FOR: &str = "x-forwarded-for";
 
@@ -16,9 +23,8 @@ const FORWARDED_FOR: &str = "x-forwarded-for";
 /// address in `X-Forwarded-For` that is not one. What stands further left was written by whoever asks.
 #[must_use]
 pub(super) fn address(peer: Peer, headers: &HeaderMap, trusted: &[IpNet]) -> IpAddr {
-    let is_trusted = |address: IpAddr| trusted.iter().any(|net| net.contains(&address));
     let mut address = peer.0.ip().to_canonical();
-    if !is_trusted(address) {
+    if !peer.is_trusted(trusted) {
         return address;
     }
     let lines: Vec<_> = headers.get_all(FORWARDED_FOR).iter().collect();
@@ -32,11 +38,15 @@ pub(super) fn address(peer: Peer, headers: &HeaderMap, trusted: &[IpNet]) -> IpA
             break;
         };
         address = hop.to_canonical();
-        if !is_trusted(address) {
+        if !includes(trusted, address) {
             break;
         }
     }
     address
+}
+
+fn includes(trusted: &[IpNet], address: IpAddr) -> bool {
+    trusted.iter().any(|net| net.contains(&address))
 }
 
 #[cfg(test)]
