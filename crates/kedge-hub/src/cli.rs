@@ -9,7 +9,8 @@ use std::{
 use clap::{CommandFactory as _, Parser, Subcommand};
 use kedge_api::PersonToken;
 use kedge_service::{
-    Activated, Failure, LogHandle, Notifier, Shutdown, Signal, Signals, logging, reference,
+    Activated, ConfigError, Failure, LogHandle, Notifier, Shutdown, Signal, Signals, logging,
+    reference,
 };
 use tracing::{error, info};
 use zeroize::Zeroizing;
@@ -79,7 +80,14 @@ pub fn reference_page() -> String {
 }
 
 fn check_config(path: &Path) -> Result<(), Failure> {
-    let settings = load(path)?;
+    let settings = Config::load(path).map_err(|error| {
+        let failure = Failure::from_error(&error);
+        if is_missing(&error) {
+            return failure.hint("kedge-hub check-config --config FILE");
+        }
+        // It says where and what; the same command again would say the same.
+        failure
+    })?;
     // A self-signed certificate is made at start; checking makes nothing.
     if let Tls::Files { .. } = &settings.tls {
         Certificate::load(&settings.tls).map_err(|error| Failure::from_error(&error))?;
@@ -116,11 +124,20 @@ fn print(text: &str) -> Result<(), Failure> {
 
 fn load(path: &Path) -> Result<Settings, Failure> {
     Config::load(path).map_err(|error| {
-        Failure::from_error(&error).hint(format!(
+        let failure = Failure::from_error(&error);
+        if is_missing(&error) {
+            return failure.hint("kedge-hub run --config FILE");
+        }
+        failure.hint(format!(
             "kedge-hub check-config --config {}",
             path.display()
         ))
     })
+}
+
+/// Whether there is no configuration to read, so that looking at it again says nothing new.
+fn is_missing(error: &ConfigError) -> bool {
+    matches!(error, ConfigError::Read(_))
 }
 
 fn run(path: &Path) -> Result<(), Failure> {
@@ -241,6 +258,38 @@ mod tests {
     #[test]
     fn the_command_line_holds_together() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn no_hint_is_the_command_that_was_just_run() {
+        let shown = |failed: Failure| {
+            let mut out = Vec::new();
+            failed.write(&mut out).unwrap();
+            String::from_utf8(out).unwrap()
+        };
+        let folder = tempfile::tempdir().unwrap();
+        let missing = folder.path().join("missing.toml");
+        let checked = shown(check_config(&missing).unwrap_err());
+        assert!(
+            checked.ends_with("hint: kedge-hub check-config --config FILE\n"),
+            "{checked}"
+        );
+        let ran = shown(load(&missing).unwrap_err());
+        assert!(
+            ran.ends_with("hint: kedge-hub run --config FILE\n"),
+            "{ran}"
+        );
+
+        let wrong = folder.path().join("hub.toml");
+        std::fs::write(&wrong, "lisen = \"127.0.0.1:0\"\n").unwrap();
+        let checked = shown(check_config(&wrong).unwrap_err());
+        assert!(!checked.contains("hint: "), "{checked}");
+        let ran = shown(load(&wrong).unwrap_err());
+        let look = format!(
+            "hint: kedge-hub check-config --config {}\n",
+            wrong.display()
+        );
+        assert!(ran.ends_with(&look), "{ran}");
     }
 
     #[test]
