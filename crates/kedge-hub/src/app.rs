@@ -1,6 +1,6 @@
 //! What every part of the hub shares.
 
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 
 use kedge_api::{HubId, Line, rest::Discovery};
 use kedge_service::{Readiness, Shutdown};
@@ -61,8 +61,8 @@ pub struct Inner {
     pub replay: ReplayCache,
     /// Failed authentications by source.
     pub failures: RateLimiter,
-    /// Enrolments by source.
-    pub enrolments: RateLimiter,
+    /// Enrolments by source and join token.
+    pub enrolments: RateLimiter<(IpAddr, String)>,
     /// How often one person may ask for a session.
     pub openings: RateLimiter<(String, String)>,
     /// Tunnels being admitted.

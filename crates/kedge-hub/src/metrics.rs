@@ -68,6 +68,8 @@ pub enum Caller {
 pub enum Outcome {
     /// It did.
     Accepted,
+    /// It did not, and neither did many before it from the same source.
+    Limited,
     /// It did not.
     Refused,
 }
@@ -148,6 +150,7 @@ impl Outcome {
     pub(crate) fn label(self) -> &'static str {
         match self {
             Self::Accepted => "accepted",
+            Self::Limited => "limited",
             Self::Refused => "refused",
         }
     }
@@ -271,11 +274,13 @@ impl HubMetrics {
     /// Makes every series that can be, so that a rate is seen from the first event on.
     fn begin_at_zero(&self) {
         let inner = &self.inner;
-        for result in [Outcome::Accepted, Outcome::Refused].map(Outcome::label) {
+        for result in [Outcome::Accepted, Outcome::Limited, Outcome::Refused].map(Outcome::label) {
             for caller in [Caller::Agent, Caller::Person].map(Caller::label) {
                 let labels = AuthenticationLabels { caller, result };
                 drop(inner.authentications.get_or_create(&labels));
             }
+        }
+        for result in [Outcome::Accepted, Outcome::Refused].map(Outcome::label) {
             drop(inner.enrolments.get_or_create(&ResultLabels { result }));
             drop(inner.status_writes.get_or_create(&ResultLabels { result }));
         }

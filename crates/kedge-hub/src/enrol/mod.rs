@@ -14,7 +14,7 @@
 
 mod uses;
 
-use std::net::IpAddr;
+use std::{net::IpAddr, time::Instant};
 
 use kedge_api::{
     JoinToken, LabelKey, Resource as _, Server, ServerName, Status, StatusReason, Time, TokenHash,
@@ -29,7 +29,7 @@ pub use uses::{latest_end, reconcile};
 use crate::{
     app::App,
     audit,
-    http::{Failure, Joiner, refused, spend},
+    http::{Failure, Joiner, failed, spend},
     metrics::{Caller, Outcome},
     presence,
 };
@@ -54,7 +54,8 @@ impl From<StoreError> for Refused {
     }
 }
 
-/// Looks at the join token alone: whoever has none gets no further, and their body is not read.
+/// Looks at the join token alone: whoever has none gets no further, and their body is not read. How often agents may
+/// enrol is counted by token as well as by source, so that one that tries for ever keeps out no other behind its NAT.
 ///
 /// # Errors
 /// The answer to the agent.
@@ -63,7 +64,12 @@ impl From<StoreError> for Refused {
 /// Cancel safe: it only reads.
 pub async fn admit(app: &App, joiner: &Joiner) -> Result<(), Failure> {
     match known_token(app, joiner).await {
-        Ok(_) => Ok(()),
+        Ok(token) => {
+            let token = token.metadata.name.as_str().to_owned();
+            app.enrolments
+                .take((joiner.from, token), Instant::now())
+                .map_err(|wait| Failure::too_many("too many agents enrol from your address", wait))
+        }
         Err(why) => Err(refuse(
             app,
             why,
@@ -276,10 +282,14 @@ fn taken(name: &ServerName) -> Refused {
 fn refuse(app: &App, why: Refused, server: &str, token: &str, from: IpAddr) -> Failure {
     app.metrics.enrolment(Outcome::Refused);
     match why {
-        Refused::Unproved(reason) => {
-            audit::enrolment_refused(server, token, from, &reason);
-            refused(app, Caller::Agent, from, "enrollments", &reason)
-        }
+        Refused::Unproved(reason) => match failed(app, Caller::Agent, from) {
+            Ok(failure) => {
+                audit::enrolment_refused(server, token, from, &reason);
+                audit::authentication_refused(Caller::Agent.label(), from, "enrollments", &reason);
+                failure
+            }
+            Err(limited) => limited,
+        },
         Refused::Told(status) => {
             audit::enrolment_refused(server, token, from, &status.message);
             status.into()

@@ -2,12 +2,10 @@
 //!
 //! A token is read from `Authorization: Bearer` alone: never from the URL, where logs and histories keep it. Whoever
 //! fails is told that they failed and nothing else; the audit log has the reason. A source that fails too often is
-//! answered 429 before its token is looked at.
+//! answered 429, without a line in the audit log for each; what proves itself passes from there all the same, because
+//! an address may stand for a whole site behind a NAT.
 
-use std::{
-    net::IpAddr,
-    time::{Duration, Instant},
-};
+use std::{net::IpAddr, time::Instant};
 
 use axum::extract::{FromRequestParts, OriginalUri};
 use http::{HeaderMap, header, request::Parts};
@@ -106,7 +104,6 @@ impl FromRequestParts<App> for Person {
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Failure> {
         let begun = Instant::now();
         let Anybody { from } = Anybody::from_request_parts(parts, app).await?;
-        admit_source(app, from)?;
         let refuse = |reason: &str| refused(app, Caller::Person, from, path(parts), reason);
         let token = bearer(&parts.headers).map_err(refuse)?;
         let who = app
@@ -125,7 +122,6 @@ impl FromRequestParts<App> for Agent {
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Failure> {
         let begun = Instant::now();
         let Anybody { from } = Anybody::from_request_parts(parts, app).await?;
-        admit_source(app, from)?;
         let refuse = |reason: &str| refused(app, Caller::Agent, from, path(parts), reason);
         let token = bearer(&parts.headers).map_err(refuse)?;
         let claimed =
@@ -156,10 +152,6 @@ impl FromRequestParts<App> for Joiner {
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Failure> {
         let Anybody { from } = Anybody::from_request_parts(parts, app).await?;
-        admit_source(app, from)?;
-        app.enrolments
-            .take(from, Instant::now())
-            .map_err(|wait| Failure::too_many("too many agents enrol from your address", wait))?;
         let secret = bearer(&parts.headers)
             .and_then(|token| token.parse().map_err(|_| "not a join token"))
             .map_err(|reason| refused(app, Caller::Agent, from, path(parts), reason))?;
@@ -184,22 +176,33 @@ pub fn spend(
     )
 }
 
-/// Says no, counts it against the source, and tells the audit log why.
-pub fn refused(app: &App, caller: Caller, from: IpAddr, path: &str, reason: &str) -> Failure {
-    app.metrics.authenticated(caller, Outcome::Refused);
-    audit::authentication_refused(caller.label(), from, path, reason);
-    // Whether that was the last try shows at the next one.
-    let _ = app.failures.take(from, Instant::now());
-    Failure::unauthorized()
+/// Says no, counts it against the source, and tells the audit log why, unless the source fails too often.
+fn refused(app: &App, caller: Caller, from: IpAddr, path: &str, reason: &str) -> Failure {
+    match failed(app, caller, from) {
+        Ok(failure) => {
+            audit::authentication_refused(caller.label(), from, path, reason);
+            failure
+        }
+        Err(limited) => limited,
+    }
 }
 
-/// Turns away a source that failed too often.
-fn admit_source(app: &App, from: IpAddr) -> Result<(), Failure> {
-    app.failures
-        .check(from, Instant::now())
-        .map_err(|wait: Duration| {
-            Failure::too_many("too many failed authentications from your address", wait)
-        })
+/// Counts a failure against its source. The answer is for the audit log too.
+///
+/// # Errors
+/// The answer to a source that fails too often; the audit log has had enough of it.
+pub fn failed(app: &App, caller: Caller, from: IpAddr) -> Result<Failure, Failure> {
+    match app.failures.take(from, Instant::now()) {
+        Ok(()) => {
+            app.metrics.authenticated(caller, Outcome::Refused);
+            Ok(Failure::unauthorized())
+        }
+        Err(wait) => {
+            app.metrics.authenticated(caller, Outcome::Limited);
+            let words = "too many failed authentications from your address";
+            Err(Failure::too_many(words, wait))
+        }
+    }
 }
 
 /// The path as it was asked for: routes that are nested see only what is left of it.

@@ -30,7 +30,7 @@ use axum::{
 };
 use kedge_api::{AccessPolicy, JoinToken, Server, Status, StatusReason};
 
-pub use auth::{Agent, Anybody, Joiner, Person, refused, spend};
+pub use auth::{Agent, Anybody, Joiner, Person, failed, spend};
 pub use reply::Failure;
 pub use source::Peer;
 

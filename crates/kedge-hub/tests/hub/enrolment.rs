@@ -338,4 +338,18 @@ async fn guessing_tokens_is_slowed_down() {
     let last = codes.last().unwrap();
     last.error("TooManyRequests");
     assert!(last.headers.contains_key("retry-after"));
+    for event in ["authentication.refused", "enrolment.refused"] {
+        assert!(hub.audit.events(event).len() < 70, "{event}");
+    }
+    // Those who have one join from there all the same, also when another token is tried again and again.
+    let spent = hub.join_token(json!({})).await;
+    let from: std::net::IpAddr = [127, 0, 0, 1].into();
+    let source = (from, spent.name().as_str().to_owned());
+    while hub
+        .app
+        .enrolments
+        .take(source.clone(), std::time::Instant::now())
+        .is_ok()
+    {}
+    hub.agent("web01").await;
 }

@@ -131,6 +131,14 @@ async fn failing_again_and_again_is_slowed_down() {
         hub.audit.events("authentication.refused").len() < 70,
         "the log is not flooded either"
     );
+    // An address is perhaps a whole site: what proves itself passes, also between failures.
+    let agent = hub.agent("web01").await;
+    let _tunnel = agent.dial(&hub).await;
+    hub.get("alice", "/whoami").await.expect(StatusCode::OK);
+    assert_eq!(code(&raw(hub.address, &request).await), 429);
+    let logged = hub.audit.events("authentication.refused").len();
+    assert_eq!(code(&raw(hub.address, &request).await), 429);
+    assert_eq!(hub.audit.events("authentication.refused").len(), logged);
 }
 
 #[tokio::test]
