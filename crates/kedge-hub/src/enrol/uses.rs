@@ -95,9 +95,10 @@ pub(super) async fn reserve(app: &App, token: &JoinToken, now: Time) -> Result<(
 /// Names who used it. Nothing rests on it now; the next start would do it too.
 pub(super) async fn name(app: &App, token: &JoinToken, server: &ServerName, now: Time) {
     let result = change(app, token, |newest| {
-        if newest.status.used_by.contains(server) {
+        if newest.metadata.uid != token.metadata.uid {
             return Changed::No;
         }
+        // Once for each use, also of a name that joined before, was deleted, and joins again: they are counted.
         newest.status.last_used_at = Some(now);
         newest.status.used_by.push(server.clone());
         Changed::Yes
@@ -198,6 +199,8 @@ mod tests {
             (1, &["web01"], &["web01"], 1),
             (1, &["deleted-since"], &[], 1),
             (3, &["a"], &["a", "b"], 2),
+            (2, &["again", "again"], &["again"], 2),
+            (2, &["again", "again"], &[], 2),
         ] {
             let mut token = token(used, used_by);
             reconciled(&mut token, &names(made));

@@ -307,6 +307,29 @@ async fn a_use_that_a_killed_hub_left_reserved_is_given_back_at_its_next_start()
 }
 
 #[tokio::test]
+async fn a_name_that_joins_again_after_it_was_deleted_uses_the_token_again() {
+    let hub = Hub::start().await;
+    let token = hub.join_token(json!({ "uses": 2 })).await;
+    for _ in 0..2 {
+        Agent::new("web01")
+            .enrol(&hub, &token)
+            .await
+            .expect(StatusCode::CREATED);
+        assert_eq!(hub.server("web01").await.metadata.name.as_str(), "web01");
+        hub.delete("admin", "/servers/web01")
+            .await
+            .expect(StatusCode::OK);
+    }
+    assert_eq!(used(&hub, &token).await, (2, 2));
+    let hub = hub.restart().await;
+    assert_eq!(used(&hub, &token).await, (2, 2));
+    Agent::new("web02")
+        .enrol(&hub, &token)
+        .await
+        .error("Unauthorized");
+}
+
+#[tokio::test]
 async fn an_agent_that_hangs_up_half_way_leaves_nothing_half_done() {
     let hub = Hub::start().await;
     for round in 0..20_u64 {
