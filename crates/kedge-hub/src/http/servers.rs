@@ -12,7 +12,6 @@ use http::{HeaderMap, StatusCode};
 use kedge_api::{
     HostKey, HostKeys, Login, NameError, Permission, Server, Status, StatusReason, decode,
     meta::Changed,
-    policy,
     rest::{AgentReport, HostKeyAcceptance, ServerAccess},
 };
 use kedge_tunnel::RefuseCode;
@@ -26,7 +25,6 @@ use super::{
 use crate::{
     app::App,
     audit, host_keys,
-    people::Role,
     session::{Ask, Refusal, authorize},
 };
 
@@ -67,17 +65,12 @@ pub(super) async fn access(
             };
             Ok(reply::json(StatusCode::OK, &answer))
         }
-        Err(refusal) => Err(no_access(&app, &person, &ask, refusal).await?),
+        Err(refusal) => Err(no_access(&person, &ask, &refusal)),
     }
 }
 
-/// The answer to somebody who may not reach a server: whoever may not see it learns nothing.
-async fn no_access(
-    app: &App,
-    person: &Person,
-    ask: &Ask,
-    refusal: Refusal,
-) -> Result<Failure, Failure> {
+/// The answer to somebody who may not reach a server.
+fn no_access(person: &Person, ask: &Ask, refusal: &Refusal) -> Failure {
     let name = ask.server.as_str();
     let asked = audit::Asked {
         id: None,
@@ -85,38 +78,16 @@ async fn no_access(
         login: ask.login.as_ref().map(Login::as_str).unwrap_or_default(),
         permission: ask.permission.as_str(),
     };
-    audit::session_refused(
-        person.actor(),
-        asked,
-        authorize::word(refusal.code),
-        refusal.reason(),
-    );
+    audit::session_refused(person.actor(), asked, refusal.word(), refusal.reason());
     let about =
         |reason| Failure::from(Status::new(reason, refusal.public.clone()).about::<Server>(name));
-    if person.who.role == Role::Person && !may_see(app, person, name).await? {
-        return Ok(Status::not_found_or_hidden::<Server>(name).into());
-    }
-    Ok(match refusal.code {
+    match refusal.code {
         RefuseCode::BadRequest => about(StatusReason::BadRequest),
         RefuseCode::HostKeyChanged => about(StatusReason::Conflict),
         RefuseCode::Internal => Failure::internal(refusal.reason()),
         RefuseCode::NotFound => about(StatusReason::NotFound),
         _ => about(StatusReason::Forbidden),
-    })
-}
-
-async fn may_see(app: &App, person: &Person, name: &str) -> Result<bool, Failure> {
-    let Some(server) = app.store.find::<Server>(name).await? else {
-        return Ok(false);
-    };
-    let policies = app.policies.current(&*app.store).await?;
-    let policies = policies.iter().map(crate::policies::Entry::policy);
-    Ok(policy::may_see(
-        policies,
-        &person.who.principal,
-        &server,
-        app.clock.now(),
-    ))
+    }
 }
 
 /// `POST …/servers/NAME/agentreport`: what an agent says of its server.

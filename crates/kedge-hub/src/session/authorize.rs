@@ -13,7 +13,7 @@ use kedge_tunnel::RefuseCode;
 use crate::{
     app::App,
     host_keys::{self, Standing},
-    people::Authenticated,
+    people::{Authenticated, Role},
     policies::Entry,
 };
 
@@ -56,6 +56,8 @@ pub struct Refusal {
     pub public: String,
     /// For the audit log, when it says more.
     pub internal: Option<String>,
+    /// For the audit log, when the person may not know.
+    pub truth: Option<RefuseCode>,
 }
 
 impl Refusal {
@@ -64,7 +66,23 @@ impl Refusal {
             code,
             public: public.into(),
             internal: None,
+            truth: None,
         }
+    }
+
+    /// The same, as it looks to somebody who may not know that there is such a server.
+    fn hidden(self, server: &ServerName) -> Self {
+        Self {
+            internal: Some(self.reason().to_owned()),
+            truth: Some(self.code),
+            ..unknown(server)
+        }
+    }
+
+    /// Its code as the audit log and the metrics say it.
+    #[must_use]
+    pub fn word(&self) -> &'static str {
+        word(self.truth.unwrap_or(self.code))
     }
 
     /// What the audit log is told.
@@ -80,6 +98,7 @@ impl From<StoreError> for Refusal {
             code: RefuseCode::Internal,
             public: "the hub cannot read its store".to_owned(),
             internal: Some(error.to_string()),
+            truth: None,
         }
     }
 }
@@ -102,6 +121,9 @@ impl Grant {
 
 /// Decides by server, login, policy and host keys; whether the server is connected is another question.
 ///
+/// To a person whom no policy lets see a server, it is one that does not exist: otherwise asking for names would list
+/// them. Administrators see every server anyway.
+///
 /// # Errors
 /// [`Refusal`], the first thing in the way.
 ///
@@ -113,13 +135,21 @@ pub async fn authorize(
     ask: &Ask,
     from: IpAddr,
 ) -> Result<Grant, Refusal> {
-    let server = app
-        .store
-        .find::<Server>(&ask.server)
-        .await?
-        .ok_or_else(|| unknown(&ask.server))?;
+    // Both are read whatever is found, so that neither a failing store nor the work tells the two apart.
     let policies = app.policies.current(&*app.store).await?;
-    let grant = decide(app, who, ask, from, server, &policies)?;
+    let server = app.store.find::<Server>(&ask.server).await?;
+    let server = server.ok_or_else(|| unknown(&ask.server))?;
+    let visible = who.role == Role::Admin
+        || policy::may_see(
+            policies.iter().map(Entry::policy),
+            &who.principal,
+            &server,
+            app.clock.now(),
+        );
+    let grant = match decide(app, who, ask, from, server, &policies) {
+        Err(refusal) if !visible => return Err(refusal.hidden(&ask.server)),
+        decided => decided?,
+    };
     match host_keys::standing(
         &grant.server.spec.host_keys,
         grant.server.status.observed_host_keys.as_ref(),
@@ -161,7 +191,7 @@ pub async fn reauthorize(
         .store
         .find::<Server>(&ask.server)
         .await?
-        .ok_or_else(|| unknown(&ask.server))?;
+        .ok_or_else(|| Refusal::new(RefuseCode::NotFound, "the server was removed"))?;
     if server.metadata.uid != granted.server.metadata.uid
         || server.spec.agent_key != granted.server.spec.agent_key
     {
@@ -221,6 +251,7 @@ fn decide(
             } else {
                 format!("no policy allows it ({})", trace.join("; "))
             }),
+            truth: None,
         });
     };
     let limits = policies
@@ -245,7 +276,10 @@ fn decide(
 }
 
 fn unknown(server: &ServerName) -> Refusal {
-    Refusal::new(RefuseCode::NotFound, format!("there is no server {server}"))
+    Refusal::new(
+        RefuseCode::NotFound,
+        format!("there is no server {server} that you may reach"),
+    )
 }
 
 fn no_login(error: &LoginError) -> Refusal {

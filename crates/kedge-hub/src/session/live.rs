@@ -33,7 +33,7 @@ pub(super) async fn run(app: App, who: Authenticated, from: IpAddr, incoming: In
     match granted {
         Err((id, refusal)) => {
             // Told first, logged second: a test that saw the one may look for the other.
-            let code = authorize::word(refusal.code);
+            let code = refusal.word();
             audit::session_refused(actor, raw.asked(id.as_ref()), code, refusal.reason());
             app.metrics.session_refused(code);
             incoming.refuse(refusal.code, &refusal.public);

@@ -147,6 +147,7 @@ async fn each_refusal_says_its_reason_and_is_written_down_once() {
     hub.agent("offline").await;
     let alice = hub.connect("alice").await;
     let bob = hub.connect("bob").await;
+    let admin = hub.connect("admin").await;
     let name = |text: &str| {
         Attributes::new()
             .with(AttributeId::SERVER, text.to_owned())
@@ -168,7 +169,7 @@ async fn each_refusal_says_its_reason_and_is_written_down_once() {
             ssh(),
             name("nope"),
             RefuseCode::NotFound,
-            "there is no server nope",
+            "there is no server nope that you may reach",
         ),
         (
             &alice,
@@ -181,8 +182,15 @@ async fn each_refusal_says_its_reason_and_is_written_down_once() {
             &bob,
             ssh(),
             name("web01"),
+            RefuseCode::NotFound,
+            "there is no server web01 that you may reach",
+        ),
+        (
+            &admin,
+            ssh(),
+            name("web01"),
             RefuseCode::Denied,
-            "no policy allows you to reach web01 as bob",
+            "no policy allows you to reach web01 as admin",
         ),
         (&alice, ssh(), login("root"), RefuseCode::Denied, "as root"),
         (
@@ -267,6 +275,78 @@ async fn each_refusal_says_its_reason_and_is_written_down_once() {
         told["reason"].contains("alice-everywhere: the person is not among its subjects"),
         "{told:?}"
     );
+    assert_eq!(told["code"], "denied", "the log keeps what is true");
+}
+
+#[tokio::test]
+async fn a_server_that_may_not_be_seen_looks_like_one_that_does_not_exist() {
+    let Path {
+        hub,
+        serving: _serving,
+    } = path().await;
+    hub.agent("offline").await;
+    // What a policy said once, of whoever it is, makes nothing visible.
+    let ended = json!({
+        "subjects": {"users": ["bob"]}, "servers": {"names": ["web01"]}, "logins": ["{login}"],
+        "constraints": {"notAfter": "2020-01-01T00:00:00Z"},
+    });
+    hub.policy("ended", ended).await;
+    let bob = hub.connect("bob").await;
+    let mut said = Vec::new();
+    for server in ["absent", "web01", "offline"] {
+        // A login that is mapped, one that is not, and one that only the server's own mapping could allow.
+        for login in [None, Some("bob"), Some("root")] {
+            let (code, text) = refusal(&mut bob.open(server, login)).await;
+            let query = login.map(|login| format!("?login={login}"));
+            let path = format!("/servers/{server}/access{}", query.unwrap_or_default());
+            let access = hub.get("bob", &path).await;
+            access.error("NotFound");
+            let body = String::from_utf8(access.body.to_vec()).unwrap();
+            said.push((
+                code,
+                text.replace(server, "X"),
+                access.status,
+                body.replace(server, "X"),
+            ));
+        }
+    }
+    said.dedup();
+    assert_eq!(said.len(), 1, "{said:?}");
+    assert_eq!(said[0].0, RefuseCode::NotFound);
+    let codes: Vec<_> = hub
+        .audit
+        .events("session.refused")
+        .into_iter()
+        .map(|event| (event["server"].clone(), event["code"].clone()))
+        .collect();
+    assert_eq!(codes.len(), 3 * 3 * 2);
+    for (server, code) in codes {
+        let truth = if server == "absent" {
+            "not-found"
+        } else {
+            "denied"
+        };
+        assert_eq!(code, truth, "{server}");
+    }
+}
+
+#[tokio::test]
+async fn who_may_see_a_server_is_told_why_they_may_not_reach_it() {
+    let Path {
+        hub,
+        serving: _serving,
+    } = path().await;
+    let spec = json!({
+        "subjects": {"users": ["bob"]}, "servers": {"names": ["web01"]}, "logins": ["deploy"],
+    });
+    hub.policy("bob-deploys", spec).await;
+    let bob = hub.connect("bob").await;
+    let (code, text) = refusal(&mut bob.open("web01", None)).await;
+    assert_eq!(code, RefuseCode::Denied, "{text}");
+    assert!(text.contains("as bob"), "{text}");
+    hub.get("bob", "/servers/web01/access")
+        .await
+        .error("Forbidden");
 }
 
 #[tokio::test]
@@ -481,7 +561,7 @@ async fn who_asks_too_often_waits_and_nobody_else_does() {
         .collect();
     drop(opened(&alice).await);
     for stream in &mut asked {
-        assert_eq!(refusal(stream).await.0, RefuseCode::Denied);
+        assert_eq!(refusal(stream).await.0, RefuseCode::NotFound);
     }
     let least = kedge_hub::defaults::OPENINGS_REFILL * (2 * count - 1);
     assert!(now.elapsed() >= least, "{:?}", now.elapsed());
