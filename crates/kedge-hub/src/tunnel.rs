@@ -90,9 +90,25 @@ pub async fn serve<H>(app: App, agent: Agent, pending: PendingUpgrade, held: H) 
 pub(crate) async fn close_foreign(app: &App) {
     for (name, tunnel) in app.tunnels.all() {
         if is_foreign(app, &name, &tunnel).await {
-            tunnel.link.close(CloseReason::Revoked);
+            revoke(app, tunnel.link);
         }
     }
+}
+
+/// Ends the link of a server that is gone or another one now: its sessions first, so that they end with that reason
+/// and not with the loss of the link. One that is not told in time goes with the link.
+pub(crate) fn revoke(app: &App, link: Link) {
+    app.epoch.advance();
+    app.shutdown.tasks().spawn("revoke", async move {
+        let told = async {
+            while link.stats().relays > 0 {
+                tokio::time::sleep(defaults::REVOKE_LOOK).await;
+            }
+        };
+        // Late or not, the link goes.
+        let _ = timeout(defaults::LAST_WORDS, told).await;
+        link.close(CloseReason::Revoked);
+    });
 }
 
 async fn is_foreign(app: &App, name: &ServerName, tunnel: &Tunnel) -> bool {

@@ -1,7 +1,7 @@
 //! What changed in the store or among the people, told to everything that rests on it.
 //!
 //! * live sessions wait on the [`Epoch`] and ask again whether they may go on;
-//! * tunnels of servers that are gone, or have another key now, are closed;
+//! * tunnels of servers that are gone, or have another key now, are closed, once their sessions were told why;
 //! * servers whose spec changed get their status settled.
 //!
 //! Status alone concerns nobody here: thousands of agents that come and go must not make every session think.
@@ -14,7 +14,6 @@ use kedge_api::{
 };
 use kedge_service::Stage;
 use kedge_store::{StoreError, Watch, WatchFrom};
-use kedge_tunnel::CloseReason;
 use tokio::{sync::watch, time::Instant};
 
 use crate::{app::App, defaults, tunnel};
@@ -160,7 +159,7 @@ fn server_changed(
         && (gone || Some(tunnel.key) != server.spec.agent_key)
     {
         app.tunnels.unregister(&name, generation);
-        tunnel.link.close(CloseReason::Revoked);
+        tunnel::revoke(app, tunnel.link);
     }
     if gone {
         return Concerns::Sessions;

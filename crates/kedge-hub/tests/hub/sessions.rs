@@ -45,6 +45,10 @@ async fn refusal(stream: &mut TunnelStream) -> (RefuseCode, String) {
 
 /// Waits until the hub ends the stream, and says how.
 async fn reset(stream: &mut TunnelStream) -> ResetCode {
+    reset_with_words(stream).await.0
+}
+
+async fn reset_with_words(stream: &mut TunnelStream) -> (ResetCode, String) {
     let error = timeout(SOON, stream.read_u8())
         .await
         .expect("the session goes on")
@@ -53,7 +57,7 @@ async fn reset(stream: &mut TunnelStream) -> ResetCode {
         .get_ref()
         .and_then(|source| source.downcast_ref::<StreamError>())
     {
-        Some(StreamError::Reset { code, .. }) => *code,
+        Some(StreamError::Reset { code, text }) => (*code, text.clone()),
         other => panic!("not reset: {other:?}"),
     }
 }
@@ -444,10 +448,7 @@ async fn a_session_that_another_policy_allows_goes_on() {
 
 #[tokio::test]
 async fn a_session_ends_when_its_server_is_another_one_or_gets_another_login() {
-    let Path {
-        hub,
-        serving: _serving,
-    } = path().await;
+    let Path { hub, serving } = path().await;
     let person = hub.connect("alice").await;
     let mut stream = opened(&person).await;
     let mut server = hub.get("admin", "/servers/web01").await.json();
@@ -461,12 +462,16 @@ async fn a_session_ends_when_its_server_is_another_one_or_gets_another_login() {
     hub.delete("admin", "/servers/web01")
         .await
         .expect(StatusCode::OK);
-    // The tunnel goes with its server; which of the two is told first does not matter.
-    let code = reset(&mut stream).await;
-    assert!(
-        matches!(code, ResetCode::Revoked | ResetCode::LinkLost),
-        "{code}"
-    );
+    let (code, text) = reset_with_words(&mut stream).await;
+    assert_eq!(code, ResetCode::Revoked, "{text}");
+    assert_eq!(text, "the server was removed");
+    let closed = eventually("the closing event", async || {
+        hub.audit.events("session.closed").into_iter().nth(1)
+    })
+    .await;
+    assert_eq!(closed["how"], "revoked");
+    assert_eq!(closed["reason"], "the server was removed");
+    assert_eq!(serving.peer.end().await, LinkEnd::Revoked);
 }
 
 #[tokio::test]
