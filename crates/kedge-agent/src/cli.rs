@@ -261,7 +261,7 @@ pub fn run(path: Option<&Path>) -> Result<(), Failure> {
 ///
 /// When standard output is closed.
 pub fn man() -> Result<(), Failure> {
-    let page = crate::man::page(Cli::command())
+    let page = kedge_service::man::page(Cli::command())
         .map_err(|error| Failure::new(format!("cannot make the manual page: {error}")))?;
     print(&page)
 }

@@ -25,7 +25,6 @@ pub mod identity;
 pub mod join;
 pub mod lock;
 pub mod machine;
-mod man;
 pub mod metrics;
 pub mod session;
 pub mod target;

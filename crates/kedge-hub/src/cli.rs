@@ -25,7 +25,27 @@ use crate::{
 
 /// The hub of kedge: agents dial it, people reach servers through it.
 #[derive(Debug, Parser)]
-#[command(name = "kedge-hub", version, about)]
+#[command(
+    name = "kedge-hub",
+    version,
+    about = "Keep the agents' tunnels, decide who may reach which server, and relay the sessions",
+    after_long_help = "\
+Examples:
+  Make a token for a person, and see whether the configuration that has its hash is right:
+    kedge-hub new-token
+    kedge-hub check-config
+
+  Run it in the foreground, with a configuration of another place:
+    kedge-hub run --config ./hub.toml
+
+Files:
+  /etc/kedge/hub.toml            configuration; every key may be left out
+  /var/lib/kedge-hub/            the store, and the certificate that the hub made itself
+
+Signals:
+  SIGTERM, SIGINT                stop: not ready, no new connections, GOAWAY, drain, cut
+  SIGHUP                         read people, administrators, log level and certificate again"
+)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -108,11 +128,9 @@ fn new_token() -> Result<(), Failure> {
 }
 
 fn man() -> Result<(), Failure> {
-    let mut page = Vec::new();
-    clap_mangen::Man::new(Cli::command())
-        .render(&mut page)
-        .map_err(|error| Failure::from_error(&error))?;
-    print(&String::from_utf8_lossy(&page))
+    let page =
+        kedge_service::man::page(Cli::command()).map_err(|error| Failure::from_error(&error))?;
+    print(&page)
 }
 
 fn print(text: &str) -> Result<(), Failure> {
@@ -258,6 +276,15 @@ mod tests {
     #[test]
     fn the_command_line_holds_together() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn help_has_examples_and_hides_what_is_for_packagers() {
+        let help = Cli::command().render_long_help().to_string();
+        for expected in ["Examples:", "new-token", "hub.toml", "SIGHUP"] {
+            assert!(help.contains(expected), "{expected} in\n{help}");
+        }
+        assert!(!help.contains("reference"), "{help}");
     }
 
     #[test]

@@ -19,6 +19,7 @@ pub mod defaults;
 pub mod files;
 pub mod listen;
 pub mod logging;
+pub mod man;
 pub mod metrics;
 pub mod notify;
 pub mod reference;

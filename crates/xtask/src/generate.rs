@@ -13,7 +13,7 @@ use crate::defaults;
 /// A page, the program that prints it, and the words that make it do so.
 const PRINTED: &[(&str, &str, &[&str])] = &[
     ("docs/man/kedge-agent.8", "kedge-agent", &["man"]),
-    ("docs/man/kedge-hub.1", "kedge-hub", &["man"]),
+    ("docs/man/kedge-hub.8", "kedge-hub", &["man"]),
     (
         "docs/reference/agent.toml.md",
         "kedge-agent",

@@ -1,12 +1,15 @@
-//! The manual page: one page for the program and its commands, with the help's own words.
+//! A daemon's manual page (section 8): one page for the program and its commands, with the help's own words.
 
 use std::io;
 
 use clap::Command;
 use clap_mangen::Man;
 
-/// Renders the page as roff.
-pub(crate) fn page(command: Command) -> io::Result<String> {
+/// Renders the page as roff. The examples are those that follow the program's long help.
+///
+/// # Errors
+/// What clap's own rendering fails with, which is nothing when it writes to memory.
+pub fn page(command: Command) -> io::Result<String> {
     let mut command = command.disable_help_subcommand(true);
     command.build();
     let examples = command
@@ -86,4 +89,39 @@ fn extra(part: &str) -> String {
 
 fn utf8(bytes: Vec<u8>) -> io::Result<String> {
     String::from_utf8(bytes).map_err(io::Error::other)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rendered() -> String {
+        let run = Command::new("run").about("Runs it").arg(
+            clap::Arg::new("config")
+                .long("config")
+                .help("Where the file is"),
+        );
+        let secret = Command::new("man").hide(true);
+        let examples = "Examples:\n  Run it:\n    it run -f x\n\n.dot begins a line";
+        let command = Command::new("it")
+            .about("Does it")
+            .after_long_help(examples)
+            .subcommands([run, secret]);
+        page(command).unwrap()
+    }
+
+    #[test]
+    fn a_page_has_the_commands_and_the_examples_and_nothing_hidden() {
+        let page = rendered();
+        assert!(page.contains(".TH it 8"), "{page}");
+        assert!(page.contains(".SH COMMANDS\n.SS run\n"), "{page}");
+        assert!(page.contains(".SH EXAMPLES\n.nf\nRun it:\n"), "{page}");
+        assert!(!page.contains(".SS man"), "{page}");
+    }
+
+    #[test]
+    fn no_line_of_text_is_taken_for_a_request() {
+        let page = rendered();
+        assert!(page.contains("\n\\&.dot begins a line\n"), "{page}");
+    }
 }
