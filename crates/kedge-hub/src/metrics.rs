@@ -394,10 +394,15 @@ impl HubMetrics {
 
     /// A session was refused.
     pub fn session_refused(&self, code: &'static str) {
+        self.sessions_refused(code, 1);
+    }
+
+    /// Some sessions were refused for one reason.
+    pub fn sessions_refused(&self, code: &'static str, count: u64) {
         self.inner
             .sessions_refused
             .get_or_create(&CodeLabels { code })
-            .inc();
+            .inc_by(count);
     }
 
     /// A stage took this long.

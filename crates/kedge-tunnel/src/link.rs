@@ -172,6 +172,7 @@ impl Link {
             handles: inner.slots(),
             relays: inner.relays.len(),
             queued: holdings.queued + inner.outbox.len() + inner.incoming.len(),
+            surplus: inner.proto.surplus(),
         }
     }
 }
@@ -256,6 +257,8 @@ pub struct LinkStats {
     pub relays: usize,
     /// Entries that wait in queues of this side.
     pub queued: usize,
+    /// Streams of the peer that were refused because the link carried as many as it may, since it began.
+    pub surplus: u64,
 }
 
 /// A stream the peer wants to open. Dropping it refuses it with [`RefuseCode::Internal`].

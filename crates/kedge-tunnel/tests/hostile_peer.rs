@@ -297,6 +297,7 @@ async fn streams_beyond_the_limit_are_refused_on_both_sides() {
             ..
         }
     ));
+    assert_eq!(against.link.stats().surplus, 1, "nobody else hears of it");
 }
 
 #[tokio::test(start_paused = true)]

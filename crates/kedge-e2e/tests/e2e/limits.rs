@@ -164,7 +164,7 @@ fn more_sessions_than_the_limits_are_refused_with_a_reason() -> Result<()> {
 #[test]
 fn more_streams_than_a_link_may_have_are_refused() -> Result<()> {
     case(|t| {
-        let cheap = Cheap::start(t, Manner::Echo)?;
+        let mut cheap = Cheap::start(t, Manner::Echo)?;
         let mut client = cheap.client()?;
         let most = 2_000_u64;
         let mut answers = 0;
@@ -192,6 +192,12 @@ fn more_streams_than_a_link_may_have_are_refused() -> Result<()> {
         }
         ensure!(refused, "{answers} streams on one link");
         drop(client);
+        cheap
+            .hub
+            .audited("the streams that were too many", |event| {
+                event.get("event").and_then(Value::as_str) == Some("session.refused")
+                    && event.get("code").and_then(Value::as_str) == Some("too-many-streams")
+            })?;
         cheap
             .hub
             .metric("kedge_hub_sessions", defaults::SOON, |live| live == 0.0)?;

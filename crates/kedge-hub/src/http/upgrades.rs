@@ -139,8 +139,9 @@ async fn client(
     app.metrics.stage(Step::Upgrade, begun.elapsed());
     drop(admission);
     let who: Authenticated = person.who;
-    let steer = session::serve(app.clone(), link, who, person.from);
+    let steer = session::serve(app.clone(), link.clone(), who.clone(), person.from);
     let end = tunnel::drive(driver, steer).await;
+    session::note_surplus(&app, &who, person.from, link.stats().surplus);
     tracing::debug!(from = %person.from, %end, "a person's connection ended");
     drop(gauge);
 }

@@ -3,11 +3,16 @@
 use std::net::IpAddr;
 
 use kedge_service::Stage;
-use kedge_tunnel::{CloseReason, Link};
+use kedge_tunnel::{CloseReason, Link, RefuseCode};
 use tokio::time::{Instant, sleep_until};
 
-use super::live;
-use crate::{app::App, people::Authenticated};
+use super::{authorize, live};
+use crate::{
+    app::App,
+    audit::{self, Actor, Asked},
+    defaults,
+    people::Authenticated,
+};
 
 /// Accepts streams until the link ends, the person is no longer who they were, or the hub stops.
 ///
@@ -63,4 +68,27 @@ pub async fn serve(app: App, link: Link, who: Authenticated, from: IpAddr) {
             }
         }
     }
+}
+
+/// Writes down the streams that the link refused by itself, because it carried as many as it may: one event for all of
+/// them, so that nobody floods the audit log with what costs them nothing.
+pub fn note_surplus(app: &App, who: &Authenticated, from: IpAddr, surplus: u64) {
+    if surplus == 0 {
+        return;
+    }
+    let code = authorize::word(RefuseCode::TooManyStreams);
+    app.metrics.sessions_refused(code, surplus);
+    let actor = Actor {
+        principal: &who.principal,
+        from,
+    };
+    let asked = Asked {
+        id: None,
+        server: "",
+        login: "",
+        permission: "",
+    };
+    let most = defaults::STREAMS_PER_CLIENT;
+    let reason = format!("{surplus} beyond the {most} streams that one link may carry");
+    audit::session_refused(actor, asked, code, &reason);
 }

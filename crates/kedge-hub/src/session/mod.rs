@@ -16,7 +16,7 @@ mod quota;
 mod table;
 
 pub use authorize::{Ask, Grant, Refusal};
-pub use client::serve;
+pub use client::{note_surplus, serve};
 pub use quota::{Full, Quota, Ticket};
 pub use table::{Place, Sessions};
 

@@ -119,11 +119,14 @@ pub struct Link {
     next_linger_check: Option<Instant>,
 }
 
-/// Streams that are not forgotten.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 struct Counts {
+    /// Streams of this side that are not forgotten.
     own: u32,
+    /// Streams of the peer that are not forgotten.
     peers: u32,
+    /// Streams of the peer that were too many, since the link began.
+    surplus: u64,
 }
 
 /// What a link holds, for metrics and for tests that count.
@@ -246,6 +249,12 @@ impl Link {
     #[must_use]
     pub fn streams(&self) -> usize {
         self.streams.len()
+    }
+
+    /// How many streams of the peer were refused here because the link carried as many as it may, since it began.
+    #[must_use]
+    pub fn surplus(&self) -> u64 {
+        self.counts.surplus
     }
 
     /// The link is gone, and so is everything it carries. Nothing is told to anybody.

@@ -185,6 +185,7 @@ impl Link {
         stream.request = Some(Box::new(request));
         self.insert(id, stream);
         if surplus {
+            self.counts.surplus = self.counts.surplus.saturating_add(1);
             self.refuse(
                 id,
                 RefuseCode::TooManyStreams,
