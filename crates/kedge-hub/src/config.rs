@@ -131,7 +131,8 @@ pub struct PersonConfig {
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct LimitsConfig {
-    /// Connections served at once; more are told to come back.
+    /// Connections served at once; more are told to come back. One address has a quarter of them for connections that
+    /// have sent no request yet, unless it is a trusted proxy.
     #[schemars(range(min = 1))]
     pub connections: u32,
     /// TLS handshakes and tunnel admissions under way at once; one address has a quarter of the handshakes, unless it is

@@ -11,6 +11,12 @@ pub const CONNECTIONS: u32 = 10_000;
 /// closed without a word, because saying anything costs a TLS handshake.
 pub const OVERFLOW_CONNECTIONS: usize = 64;
 
+/// One source address has at most one in this many of [`CONNECTIONS`] that have not yet sent the head of a request;
+/// more are closed at once. Saying nothing costs a peer nothing and holds a place for up to [`HANDSHAKE_TIMEOUT`] and
+/// [`HEADER_TIMEOUT`], so it takes several addresses to keep everybody else out. A quarter lets 2500 agents behind one
+/// NAT arrive at the same moment; those that have arrived do not count.
+pub const NEWCOMER_SHARE: usize = 4;
+
 /// TLS handshakes and tunnel admissions under way at once. A fleet that reconnects after a restart is served in
 /// waves of this size; 64–256 keeps every wave below its deadline on two cores.
 pub const HANDSHAKES: u32 = 256;

@@ -9,12 +9,7 @@
 //! connections would keep everybody else out. One source address has a share of the turns and waits for the next of
 //! its own, so that whoever sends hellos without end keeps out those of the same address only.
 
-use std::{
-    collections::BTreeMap,
-    io,
-    net::IpAddr,
-    sync::{Arc, Mutex},
-};
+use std::{io, net::IpAddr, sync::Arc};
 
 use rustls::{ServerConfig, server::Acceptor};
 use tokio::{
@@ -24,35 +19,14 @@ use tokio::{
 };
 use tokio_rustls::{LazyConfigAcceptor, server::TlsStream};
 
-use crate::{defaults, rate::Source as _, sync::locked};
+use crate::{defaults, share::Shares};
 
 /// Makes TLS of connections, so many at once.
 #[derive(Debug)]
 pub(crate) struct Handshakes {
     config: Arc<ServerConfig>,
     turns: Semaphore,
-    sources: Sources,
-}
-
-/// The sources that want turns now, each with those it may have.
-#[derive(Debug)]
-struct Sources {
-    each: usize,
-    table: Mutex<BTreeMap<IpAddr, Wanted>>,
-}
-
-#[derive(Debug)]
-struct Wanted {
-    turns: Arc<Semaphore>,
-    by: usize,
-}
-
-/// One handshake's part in the turns of its source, which is forgotten with the last of them.
-#[derive(Debug)]
-struct Share<'a> {
-    sources: &'a Sources,
-    source: IpAddr,
-    turns: Arc<Semaphore>,
+    shares: Arc<Shares>,
 }
 
 /// Why there is no TLS.
@@ -72,10 +46,7 @@ impl Handshakes {
         Self {
             config,
             turns: Semaphore::new(turns),
-            sources: Sources {
-                each: (turns / defaults::HANDSHAKE_SHARE).max(1),
-                table: Mutex::default(),
-            },
+            shares: Shares::new(turns, defaults::HANDSHAKE_SHARE),
         }
     }
 
@@ -95,9 +66,8 @@ impl Handshakes {
         // Never closed, so there is always a turn to wait for; that of the source first, because who waits for one
         // of all stands before others.
         let closed = |closed| HandshakeError::Keys(io::Error::other(closed));
-        let share = source.map(|source| self.sources.share(source));
-        let _own = match &share {
-            Some(share) => Some(share.turns.acquire().await.map_err(closed)?),
+        let _own = match source {
+            Some(source) => Some(self.shares.of(source).wait().await.map_err(closed)?),
             None => None,
         };
         let _turn = self.turns.acquire().await.map_err(closed)?;
@@ -105,35 +75,6 @@ impl Handshakes {
         match timeout(defaults::HANDSHAKE_TURN, rest).await {
             Ok(done) => done.map_err(HandshakeError::Keys),
             Err(_) => Err(HandshakeError::Silent),
-        }
-    }
-}
-
-impl Sources {
-    fn share(&self, source: IpAddr) -> Share<'_> {
-        let source = source.counted_as();
-        let mut table = locked(&self.table);
-        let wanted = table.entry(source).or_insert_with(|| Wanted {
-            turns: Arc::new(Semaphore::new(self.each)),
-            by: 0,
-        });
-        wanted.by += 1;
-        Share {
-            sources: self,
-            source,
-            turns: Arc::clone(&wanted.turns),
-        }
-    }
-}
-
-impl Drop for Share<'_> {
-    fn drop(&mut self) {
-        let mut table = locked(&self.sources.table);
-        if let Some(wanted) = table.get_mut(&self.source) {
-            wanted.by -= 1;
-            if wanted.by == 0 {
-                table.remove(&self.source);
-            }
         }
     }
 }
@@ -258,9 +199,9 @@ mod tests {
             let waited = honest(&handshakes, Arc::clone(&client), other).await;
             assert_eq!(waited.as_secs(), 0, "{other:?}");
         }
-        assert_eq!(locked(&handshakes.sources.table).len(), 1);
+        assert_eq!(handshakes.shares.sources(), 1);
         drop(attempts);
-        assert!(locked(&handshakes.sources.table).is_empty());
+        assert_eq!(handshakes.shares.sources(), 0);
         assert_eq!(handshakes.turns.available_permits(), 8);
     }
 

@@ -36,6 +36,7 @@ pub mod registry;
 pub mod replay;
 pub mod serve;
 pub mod session;
+mod share;
 mod stall;
 mod sync;
 pub mod tls;

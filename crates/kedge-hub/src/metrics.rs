@@ -81,6 +81,8 @@ pub enum Turned {
     Handshake,
     /// Too many connections.
     Limit,
+    /// Too many connections of one address that have said nothing yet.
+    Share,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -161,6 +163,7 @@ impl Turned {
         match self {
             Self::Handshake => "handshake",
             Self::Limit => "limit",
+            Self::Share => "share",
         }
     }
 }
@@ -284,7 +287,7 @@ impl HubMetrics {
             drop(inner.enrolments.get_or_create(&ResultLabels { result }));
             drop(inner.status_writes.get_or_create(&ResultLabels { result }));
         }
-        for reason in [Turned::Handshake, Turned::Limit].map(Turned::label) {
+        for reason in [Turned::Handshake, Turned::Limit, Turned::Share].map(Turned::label) {
             drop(
                 inner
                     .connections_refused

@@ -1,7 +1,10 @@
 //! The HTTPS port: from a TCP connection to requests.
 //!
 //! ```text
-//!  accept ─▶ a place? ── no ─▶ overflow: one 503 with Retry-After, then closed
+//!  accept ─▶ a newcomer too many of its address? ── yes ─▶ closed
+//!              │ no
+//!              ▼
+//!           a place? ── no ─▶ overflow: one 503 with Retry-After, then closed
 //!              │ yes
 //!              ▼
 //!           TLS in its turn ─▶ HTTP/1.1 (head in 10 s, ≤ 16 KiB) ─▶ routes ─▶ maybe a WebSocket
@@ -9,7 +12,11 @@
 //!
 //! A WebSocket keeps the place of its connection until it ends ([`Held`]).
 
-use std::{convert::Infallible, net::SocketAddr, sync::Arc};
+use std::{
+    convert::Infallible,
+    net::{IpAddr, SocketAddr},
+    sync::{Arc, Mutex},
+};
 
 use axum::{Router, body::Body, response::IntoResponse as _};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
@@ -29,7 +36,9 @@ use crate::{
     handshake::Handshakes,
     http::{self, Failure, Peer},
     metrics::{self, Turned},
+    share::{Part, Shares},
     stall::Unstalled,
+    sync::locked,
 };
 
 /// A connection's place among those allowed; the last clone gives it back.
@@ -50,9 +59,13 @@ pub struct Server {
     app: App,
     acceptors: Vec<Acceptor>,
     regular: Arc<Semaphore>,
+    newcomers: Arc<Shares>,
     tls: Option<Handshakes>,
     router: Router,
 }
+
+/// A connection's part in those that its address may have before their first request; none for a trusted proxy.
+type Newcomer = Option<Part>;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Admission {
@@ -81,6 +94,7 @@ impl Server {
                 .map(|listener| Acceptor::sharing(listener, Arc::clone(&all)))
                 .collect(),
             regular: Arc::new(Semaphore::new(limit)),
+            newcomers: Shares::new(limit, defaults::NEWCOMER_SHARE),
             tls: tls.map(|config| Handshakes::new(config, handshakes)),
             router: http::router(app.clone()),
             app,
@@ -115,6 +129,18 @@ impl Server {
             peer,
             permit,
         } = accepted;
+        // Before a place is taken, so that what is closed here never keeps another from one.
+        let newcomer = match self
+            .source(peer)
+            .map(|source| self.newcomers.of(source).take())
+        {
+            Some(None) => {
+                self.app.metrics.turned_away(Turned::Share);
+                return;
+            }
+            Some(part) => part,
+            None => None,
+        };
         let regular = Arc::clone(&self.regular).try_acquire_owned().ok();
         let admission = if regular.is_some() {
             Admission::Regular
@@ -134,7 +160,9 @@ impl Server {
         };
         let server = Arc::clone(self);
         self.app.shutdown.tasks().spawn("connection", async move {
-            server.connection(stream, peer, admission, held).await;
+            server
+                .connection(stream, peer, admission, held, newcomer)
+                .await;
         });
     }
 
@@ -144,18 +172,25 @@ impl Server {
         peer: SocketAddr,
         admission: Admission,
         held: Held,
+        newcomer: Newcomer,
     ) {
         kedge_tunnel::socket_options(&stream);
         let stream = Unstalled::new(stream, defaults::WRITE_STALL);
         match &self.tls {
-            None => self.http(stream, peer, admission, held).await,
+            None => self.http(stream, peer, admission, held, newcomer).await,
             Some(tls) => {
                 let Some(stream) = self.handshake(tls, stream, peer).await else {
                     return;
                 };
-                self.http(stream, peer, admission, held).await;
+                self.http(stream, peer, admission, held, newcomer).await;
             }
         }
+    }
+
+    /// The address whose share bounds a connection; `None` for a proxy, which stands for everybody behind it.
+    fn source(&self, peer: SocketAddr) -> Option<IpAddr> {
+        let is_proxy = Peer(peer).is_trusted(&self.app.settings.trusted_proxies);
+        (!is_proxy).then(|| peer.ip())
     }
 
     async fn handshake<S>(
@@ -167,9 +202,7 @@ impl Server {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        // A proxy that passes TLS on stands for everybody behind it.
-        let is_proxy = Peer(peer).is_trusted(&self.app.settings.trusted_proxies);
-        let source = (!is_proxy).then(|| peer.ip());
+        let source = self.source(peer);
         let begun = Instant::now();
         let deadline = begun + defaults::HANDSHAKE_TIMEOUT;
         let shaken = async {
@@ -193,11 +226,20 @@ impl Server {
         stream
     }
 
-    async fn http<S>(&self, stream: S, peer: SocketAddr, admission: Admission, held: Held)
-    where
+    async fn http<S>(
+        &self,
+        stream: S,
+        peer: SocketAddr,
+        admission: Admission,
+        held: Held,
+        newcomer: Newcomer,
+    ) where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
+        let newcomer = Mutex::new(newcomer);
         let service = service_fn(|request: ::http::Request<Incoming>| {
+            // Its first head is here, so it has said something.
+            drop(locked(&newcomer).take());
             let held = held.clone();
             async move { Ok::<_, Infallible>(self.answer(request, peer, admission, held).await) }
         });

@@ -1,19 +1,29 @@
 //! Peers that do not mean well, or do not mean anything.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use http::{Method, StatusCode};
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::{Instant, timeout};
 
 use crate::harness::{API, Hub};
 
 /// Sends bytes and reads until the hub closes.
 async fn raw(address: SocketAddr, request: &[u8]) -> String {
-    let mut stream = TcpStream::connect(address).await.unwrap();
+    said(&mut TcpStream::connect(address).await.unwrap(), request).await
+}
+
+/// As [`raw`], from an address of its own.
+async fn raw_from(source: Ipv4Addr, address: SocketAddr, request: &[u8]) -> String {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind((source, 0).into()).unwrap();
+    said(&mut socket.connect(address).await.unwrap(), request).await
+}
+
+async fn said(stream: &mut TcpStream, request: &[u8]) -> String {
     // A hub that has heard enough closes while this still writes.
     let _ = stream.write_all(request).await;
     let mut answer = String::new();
@@ -262,8 +272,8 @@ async fn slow_heads_and_slow_bodies_are_cut_off() {
 #[tokio::test]
 async fn more_connections_than_the_limit_are_told_to_come_back() {
     let hub = Hub::with("limits = { connections = 2 }").await;
-    let first = TcpStream::connect(hub.address).await.unwrap();
-    let second = TcpStream::connect(hub.address).await.unwrap();
+    let first = kept(hub.address).await;
+    let second = kept(hub.address).await;
     let answer = raw(hub.address, &get("/.well-known/kedge", "")).await;
     assert_eq!(code(&answer), 503, "{answer}");
     assert!(answer.to_lowercase().contains("retry-after: "), "{answer}");
@@ -272,6 +282,57 @@ async fn more_connections_than_the_limit_are_told_to_come_back() {
         (code(&raw(hub.address, &get("/.well-known/kedge", "")).await) == 200).then_some(())
     })
     .await;
+}
+
+/// A connection that has been served and stays.
+async fn kept(address: SocketAddr) -> TcpStream {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let request = b"GET /.well-known/kedge HTTP/1.1\r\nHost: hub\r\n\r\n";
+    let answer = said(&mut stream, request).await;
+    assert_eq!(code(&answer), 200, "{answer}");
+    stream
+}
+
+#[tokio::test]
+async fn one_address_that_says_nothing_keeps_no_other_out() {
+    const OTHER: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
+    let hub = Hub::with("limits = { connections = 8 }").await;
+    let request = get("/.well-known/kedge", "");
+    // Served ones do not count, although they are more than a share.
+    let mut served = Vec::new();
+    for _ in 0..3 {
+        served.push(kept(hub.address).await);
+    }
+    let mut silent = Vec::new();
+    for _ in 0..5 {
+        silent.push(TcpStream::connect(hub.address).await.unwrap());
+    }
+    let answer = raw_from(OTHER, hub.address, &request).await;
+    assert_eq!(code(&answer), 200, "{answer}");
+    let answer = raw(hub.address, &request).await;
+    assert!(answer.is_empty(), "its share is taken: {answer}");
+    for mut beyond in silent.split_off(2) {
+        let mut buffer = [0; 1];
+        let read = timeout(Duration::from_secs(5), beyond.read(&mut buffer));
+        assert_eq!(read.await.expect("kept").unwrap(), 0);
+    }
+    drop(silent);
+    crate::harness::eventually("its share", async || {
+        let answer = raw(hub.address, &request).await;
+        (!answer.is_empty() && code(&answer) == 200).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_trusted_proxy_has_every_place_for_those_behind_it() {
+    let extra = "limits = { connections = 2 }\ntrusted-proxies = [\"127.0.0.1/32\"]";
+    let hub = Hub::with(extra).await;
+    let first = TcpStream::connect(hub.address).await.unwrap();
+    let second = TcpStream::connect(hub.address).await.unwrap();
+    let answer = raw(hub.address, &get("/.well-known/kedge", "")).await;
+    assert_eq!(code(&answer), 503, "{answer}");
+    drop((first, second));
 }
 
 #[tokio::test]
