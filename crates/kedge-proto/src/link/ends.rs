@@ -6,7 +6,7 @@ use super::{Link, NoStream, OpenRequest, TooManyStreams, reset_frame};
 use crate::attributes::Attributes;
 use crate::codes::{RefuseCode, ResetCode};
 use crate::defaults::INITIAL_CREDIT;
-use crate::frame::{self, Frame, OpenFrame};
+use crate::frame::{self, Frame};
 use crate::ids::StreamId;
 use crate::recv::{Read, RecvHalf};
 use crate::send::{Keep, SendBuffer, SendHalf};
@@ -37,29 +37,13 @@ impl Link {
             self.limits.window_cap,
             &mut self.budget,
         );
-        let OpenRequest {
-            target,
-            key,
-            resume,
-            attributes,
-        } = request;
         let mut recv = RecvHalf::new(window.size());
         recv.window = window;
         let limit = recv.limit();
-        let identity = Identity::new(key, resume, target.clone());
+        let identity = Identity::new(request.key, request.resume, request.target.clone());
         let send = SendHalf::new(Keep::Unacknowledged, INITIAL_CREDIT);
-        let mut stream = Stream::new(Phase::Asked, Part::End, identity, send, recv);
-        let open = OpenFrame {
-            stream: id,
-            key,
-            resume,
-            limit,
-            target,
-            attributes,
-        };
-        stream.first = Some(Box::new(Frame::Open(open)));
-        self.insert(id, stream);
-        self.want_control(id);
+        let stream = Stream::new(Phase::Asked, Part::End, identity, send, recv);
+        self.ask(id, stream, Frame::Open(request.into_frame(id, limit)));
         Ok(id)
     }
 

@@ -18,7 +18,7 @@ use crate::attributes::Attributes;
 use crate::codes::ResetCode;
 use crate::defaults;
 use crate::event::{Event, RelayEvent, ResetCause, StreamEnd};
-use crate::frame::{self, Frame};
+use crate::frame::{self, Frame, OpenFrame};
 use crate::ids::{ResumeHash, Side, StreamId, StreamKey, Target};
 use crate::liveness::{Liveness, Pulse};
 use crate::recv::Violation;
@@ -70,6 +70,19 @@ pub struct OpenRequest {
     pub resume: ResumeHash,
     /// Which one, as whom.
     pub attributes: Attributes,
+}
+
+impl OpenRequest {
+    fn into_frame(self, stream: StreamId, limit: u64) -> OpenFrame {
+        OpenFrame {
+            stream,
+            key: self.key,
+            resume: self.resume,
+            limit,
+            target: self.target,
+            attributes: self.attributes,
+        }
+    }
 }
 
 /// A stream that could not be opened from this side.
@@ -320,6 +333,13 @@ impl Link {
             self.counts.peers += 1;
         }
         self.streams.insert(id, stream);
+    }
+
+    /// Puts a stream of this side into its place, with the frame that asks for it.
+    fn ask(&mut self, id: StreamId, mut stream: Stream, question: Frame) {
+        stream.first = Some(Box::new(question));
+        self.insert(id, stream);
+        self.want_control(id);
     }
 
     /// Takes the id for a stream opened here.

@@ -10,7 +10,7 @@ use super::{Link, NoStream, OpenRequest, TooManyStreams, reset_frame};
 use crate::codes::ResetCode;
 use crate::defaults::INITIAL_CREDIT;
 use crate::event::{Event, RelayEvent};
-use crate::frame::{self, Frame, OpenFrame, ResumeFrame};
+use crate::frame::{self, Frame, ResumeFrame};
 use crate::ids::StreamId;
 use crate::recv::RecvHalf;
 use crate::send::{Keep, SendHalf};
@@ -27,13 +27,7 @@ impl Link {
         far_limit: u64,
     ) -> Result<StreamId, TooManyStreams> {
         let id = self.next_own()?;
-        let OpenRequest {
-            target,
-            key,
-            resume,
-            attributes,
-        } = request;
-        let identity = Identity::new(key, resume, target.clone());
+        let identity = Identity::new(request.key, request.resume, request.target.clone());
         let mut recv = RecvHalf::passing(far_limit);
         recv.window.widen(
             self.limits.initial_window,
@@ -42,18 +36,8 @@ impl Link {
         );
         let limit = recv.restart();
         let send = SendHalf::new(Keep::Nothing, INITIAL_CREDIT);
-        let mut stream = Stream::new(Phase::Asked, Part::Relay, identity, send, recv);
-        let open = OpenFrame {
-            stream: id,
-            key,
-            resume,
-            limit,
-            target,
-            attributes,
-        };
-        stream.first = Some(Box::new(Frame::Open(open)));
-        self.insert(id, stream);
-        self.want_control(id);
+        let stream = Stream::new(Phase::Asked, Part::Relay, identity, send, recv);
+        self.ask(id, stream, Frame::Open(request.into_frame(id, limit)));
         Ok(id)
     }
 
@@ -72,14 +56,13 @@ impl Link {
         );
         let limit = recv.restart();
         let send = SendHalf::new(Keep::Nothing, 0);
-        let mut stream = Stream::new(Phase::Resuming, Part::Relay, identity, send, recv);
-        stream.first = Some(Box::new(Frame::Resume(ResumeFrame {
+        let stream = Stream::new(Phase::Resuming, Part::Relay, identity, send, recv);
+        let frame = ResumeFrame {
             stream: id,
             limit,
             ..resume
-        })));
-        self.insert(id, stream);
-        self.want_control(id);
+        };
+        self.ask(id, stream, Frame::Resume(frame));
         Ok(id)
     }
 

@@ -112,8 +112,8 @@ impl Link {
         } = request;
         detached.identity.resume = next;
         let (key, target) = (detached.identity.key, detached.identity.target.clone());
-        let mut stream = self.attach(now, detached, Phase::Resuming);
-        stream.first = Some(Box::new(Frame::Resume(ResumeFrame {
+        let stream = self.attach(now, detached, Phase::Resuming);
+        let frame = ResumeFrame {
             stream: id,
             key,
             offset: stream.recv.received(),
@@ -123,9 +123,8 @@ impl Link {
             next,
             target,
             attributes,
-        })));
-        self.insert(id, stream);
-        self.want_control(id);
+        };
+        self.ask(id, stream, Frame::Resume(frame));
         Ok(id)
     }
 
