@@ -147,16 +147,9 @@ impl dyn Store {
     pub async fn modify_status<R: Resource>(
         &self,
         name: impl AsRef<str> + Send,
-        mut change: impl FnMut(&mut R) -> Changed + Send,
+        change: impl FnMut(&mut R) -> Changed + Send,
     ) -> Result<R, StoreError> {
-        let name = name.as_ref();
-        for _ in 1..CONFLICT_RETRIES {
-            match self.change_once(name, &mut change, Part::Status).await {
-                Err(StoreError::Conflict { .. }) => {}
-                done => return done,
-            }
-        }
-        self.change_once(name, &mut change, Part::Status).await
+        self.change(name.as_ref(), change, Part::Status).await
     }
 
     /// The same for everything but the status.
@@ -169,16 +162,24 @@ impl dyn Store {
     pub async fn modify<R: Resource>(
         &self,
         name: impl AsRef<str> + Send,
-        mut change: impl FnMut(&mut R) -> Changed + Send,
+        change: impl FnMut(&mut R) -> Changed + Send,
     ) -> Result<R, StoreError> {
-        let name = name.as_ref();
+        self.change(name.as_ref(), change, Part::Spec).await
+    }
+
+    async fn change<R: Resource>(
+        &self,
+        name: &str,
+        mut change: impl FnMut(&mut R) -> Changed + Send,
+        part: Part,
+    ) -> Result<R, StoreError> {
         for _ in 1..CONFLICT_RETRIES {
-            match self.change_once(name, &mut change, Part::Spec).await {
+            match self.change_once(name, &mut change, part).await {
                 Err(StoreError::Conflict { .. }) => {}
                 done => return done,
             }
         }
-        self.change_once(name, &mut change, Part::Spec).await
+        self.change_once(name, &mut change, part).await
     }
 
     async fn change_once<R: Resource>(
