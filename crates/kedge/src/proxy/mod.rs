@@ -163,16 +163,21 @@ fn refused_dial(hub: &Hub, error: DialError) -> Failure {
     dial_hint(failure(Exit::Ssh, text), &error)
 }
 
+/// The peer's words, or what its code means when it gave none.
+fn words(code: &impl ToString, text: &str) -> String {
+    if text.is_empty() {
+        code.to_string()
+    } else {
+        text.to_owned()
+    }
+}
+
 /// What ended a session, for the person at the terminal.
 fn ended(place: &Place<'_>, error: &StreamError) -> Failure {
     let server = &place.server;
     match error {
         StreamError::Refused { code, text } => {
-            let why = if text.is_empty() {
-                code.to_string()
-            } else {
-                text.clone()
-            };
+            let why = words(code, text);
             let failed = failure(
                 Exit::Ssh,
                 format!("cannot connect to `{server}`: {}", Printable::new(&why)),
@@ -183,11 +188,7 @@ fn ended(place: &Place<'_>, error: &StreamError) -> Failure {
             }
         }
         StreamError::Reset { code, text } => {
-            let why = if text.is_empty() {
-                code.to_string()
-            } else {
-                text.clone()
-            };
+            let why = words(code, text);
             let failed = failure(
                 Exit::Ssh,
                 format!(
