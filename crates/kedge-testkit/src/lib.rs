@@ -18,8 +18,11 @@ pub mod case;
 pub mod census;
 pub mod connect_proxy;
 pub mod defaults;
+pub mod form;
 pub mod hub;
 mod hub_options;
+#[cfg(feature = "issuer")]
+pub mod issuer;
 pub mod machine;
 #[cfg(feature = "peers")]
 pub mod peers;
