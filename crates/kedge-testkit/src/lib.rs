@@ -14,6 +14,7 @@
 //! Without the feature `peers` it needs little and compiles in seconds; `cargo xtask demo` uses that half.
 
 pub mod agent;
+pub mod browser;
 pub mod case;
 pub mod census;
 pub mod connect_proxy;
@@ -28,6 +29,7 @@ pub mod machine;
 pub mod peers;
 pub mod person;
 pub mod process;
+pub mod reply;
 pub mod run;
 pub mod sshd;
 pub mod stack;

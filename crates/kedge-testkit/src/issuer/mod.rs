@@ -22,6 +22,8 @@ mod keys;
 mod options;
 mod server;
 mod state;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;

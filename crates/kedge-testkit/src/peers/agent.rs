@@ -8,9 +8,10 @@ use kedge_api::{AgentKey, HubId, JoinTokenSecret, Nonce, ServerName, Time};
 use kedge_proto::{Attributes, Frame, OpenFrame};
 use serde_json::{Value, json};
 
-use super::http::{Reply, Request};
+use super::http::Request;
 use super::stream::Endpoint;
 use super::websocket::{Message, WebSocket};
+use crate::reply::Reply;
 
 /// Where agents connect.
 const PATH: &str = "/kedge/v1/agent";

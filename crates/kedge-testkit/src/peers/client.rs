@@ -8,10 +8,10 @@ use kedge_proto::{
     StreamKey, Target,
 };
 
-use super::http::Reply;
 use super::stream::Endpoint;
 use super::websocket::{Message, WebSocket};
 use crate::defaults;
+use crate::reply::Reply;
 
 /// Where people connect.
 const PATH: &str = "/kedge/v1/connect";

@@ -10,9 +10,10 @@ mod http;
 mod stream;
 mod websocket;
 
+pub use crate::reply::Reply;
 pub use agent::FakeAgent;
 pub use certificate::Certificate;
 pub use client::{Client, open_frame};
-pub use http::{Reply, Request};
+pub use http::Request;
 pub use stream::{Endpoint, Stream};
 pub use websocket::{Mask, Message, Opcode, WebSocket};

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::http::{Reply, Request};
+use super::http::Request;
 use super::stream::{Endpoint, Stream};
+use crate::reply::Reply;
 
 /// Bytes of a message that are read at most.
 const MOST: u64 = 1024 * 1024;
