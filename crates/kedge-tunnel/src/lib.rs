@@ -27,6 +27,7 @@ pub mod stream;
 pub mod tls;
 pub mod upgrade;
 pub mod version;
+pub mod web;
 
 pub use dial::{DialError, DialStage, Dialer, DialerBuilder, Negotiated, ResponseBody, Timeouts};
 pub use kedge_proto::{
@@ -45,3 +46,4 @@ pub use stream::{OpenError, RecvHalf, Resetter, SendHalf, StreamError, TunnelStr
 pub use tls::{BadPin, CertificatePin, Trust, TrustError};
 pub use upgrade::{PendingError, PendingUpgrade, UpgradeError, upgrade};
 pub use version::{PROTOCOLS, PROTOCOLS_HEADER, VersionMismatch};
+pub use web::WebClient;

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use aws_lc_rs::digest;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD_NO_PAD;
+use bytes::Bytes;
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, aws_lc_rs as provider};
@@ -92,6 +93,8 @@ pub enum Trust {
     /// Whoever shows one of these certificates and holds its key. Name and dates do not matter:
     /// the pin says which one is meant.
     Pinned(Vec<CertificatePin>),
+    /// Whoever a root in this PEM text vouches for, by name.
+    Pem(Bytes),
     /// Whoever a root in this PEM file vouches for, by name.
     Roots(PathBuf),
     /// Whoever one of the system's roots vouches for, by name.
@@ -114,6 +117,12 @@ pub enum TrustError {
     File {
         /// The file.
         path: PathBuf,
+        /// What is wrong with it.
+        cause: String,
+    },
+    /// A text that came without a file holds no certificates that can be used.
+    #[error("cannot read the certificates that were given: {cause}")]
+    Given {
         /// What is wrong with it.
         cause: String,
     },
@@ -159,6 +168,7 @@ pub(crate) fn client_config(trust: &Trust) -> Result<ClientConfig, TrustError> {
             pins: pins.clone(),
             provider: Arc::clone(&provider),
         }),
+        Trust::Pem(pem) => Arc::new(Explaining(from_text(pem, &provider)?)),
         Trust::Roots(path) => Arc::new(Explaining(from_file(path, &provider)?)),
         Trust::System => {
             let system = rustls_platform_verifier::Verifier::new(Arc::clone(&provider))
@@ -204,23 +214,43 @@ fn from_file(
     if !metadata.is_file() || metadata.len() > defaults::ROOTS_BYTES {
         return Err(refused("it is not a file of a reasonable size".to_owned()));
     }
-    let mut roots = RootCertStore::empty();
     let certificates =
         CertificateDer::pem_file_iter(path).map_err(|error| refused(error.to_string()))?;
+    match from_certificates(certificates, provider).map_err(refused)? {
+        Some(verifier) => Ok(verifier),
+        None => Err(TrustError::Empty {
+            path: path.to_owned(),
+        }),
+    }
+}
+
+fn from_text(
+    pem: &[u8],
+    provider: &Arc<CryptoProvider>,
+) -> Result<Arc<WebPkiServerVerifier>, TrustError> {
+    let refused = |cause: String| TrustError::Given { cause };
+    from_certificates(CertificateDer::pem_slice_iter(pem), provider)
+        .map_err(refused)?
+        .ok_or_else(|| refused("there is no certificate in it".to_owned()))
+}
+
+/// The verifier for these roots; none when there are none.
+fn from_certificates<E: fmt::Display>(
+    certificates: impl Iterator<Item = Result<CertificateDer<'static>, E>>,
+    provider: &Arc<CryptoProvider>,
+) -> Result<Option<Arc<WebPkiServerVerifier>>, String> {
+    let mut roots = RootCertStore::empty();
     for certificate in certificates {
-        let certificate = certificate.map_err(|error| refused(error.to_string()))?;
-        roots
-            .add(certificate)
-            .map_err(|error| refused(error.to_string()))?;
+        let certificate = certificate.map_err(|error| error.to_string())?;
+        roots.add(certificate).map_err(|error| error.to_string())?;
     }
     if roots.is_empty() {
-        return Err(TrustError::Empty {
-            path: path.to_owned(),
-        });
+        return Ok(None);
     }
     WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider))
         .build()
-        .map_err(|error| refused(error.to_string()))
+        .map(Some)
+        .map_err(|error| error.to_string())
 }
 
 /// Believes exactly the pinned certificates. That the other side holds the key is still checked:
@@ -380,6 +410,23 @@ mod tests {
             error.starts_with("cannot read certificates from /nonexistent/ca.pem: "),
             "{error}"
         );
+        for (pem, cause) in [
+            ("", "there is no certificate in it"),
+            ("-----BEGIN CERTIFICATE-----\nAAAA\n", "missing"),
+            (
+                "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
+                "",
+            ),
+        ] {
+            let error = client_config(&Trust::Pem(pem.into()))
+                .unwrap_err()
+                .to_string();
+            assert!(
+                error.starts_with("cannot read the certificates that were given: "),
+                "{error}"
+            );
+            assert!(error.contains(cause), "{error}");
+        }
         let empty = Trust::Roots("/etc/hostname".into());
         let error = client_config(&empty).unwrap_err().to_string();
         assert!(error.contains("/etc/hostname"), "{error}");

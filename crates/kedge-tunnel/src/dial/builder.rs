@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use http::header::HeaderValue;
+use rustls::ClientConfig;
 use rustls_pki_types::ServerName;
 use tokio_rustls::TlsConnector;
 use url::Url;
@@ -16,6 +17,8 @@ use crate::tls::{self, Trust};
 pub struct DialerBuilder {
     url: Url,
     trust: Trust,
+    /// Certificates that were loaded before, in place of what `trust` names.
+    config: Option<Arc<ClientConfig>>,
     proxy: ProxyPolicy,
     timeouts: Timeouts,
     user_agent: String,
@@ -26,6 +29,7 @@ impl DialerBuilder {
         Self {
             url,
             trust: Trust::default(),
+            config: None,
             proxy: ProxyPolicy::default(),
             timeouts: Timeouts::default(),
             user_agent: USER_AGENT.to_owned(),
@@ -36,6 +40,13 @@ impl DialerBuilder {
     #[must_use]
     pub fn trust(mut self, trust: Trust) -> Self {
         self.trust = trust;
+        self
+    }
+
+    /// Whom to believe, as loaded already: several dialers then share the tickets of TLS sessions.
+    #[must_use]
+    pub(crate) fn tls_config(mut self, config: Arc<ClientConfig>) -> Self {
+        self.config = Some(config);
         self
     }
 
@@ -92,10 +103,13 @@ impl DialerBuilder {
             .port_or_known_default()
             .ok_or_else(|| refused("it has no port"))?;
         let tls = if secure {
-            let config = tls::client_config(&self.trust).map_err(DialError::Trust)?;
+            let config = match self.config {
+                Some(config) => config,
+                None => Arc::new(tls::client_config(&self.trust).map_err(DialError::Trust)?),
+            };
             let name = ServerName::try_from(host.clone())
                 .map_err(|_| refused("its host is no name a certificate can have"))?;
-            Some((TlsConnector::from(Arc::new(config)), name))
+            Some((TlsConnector::from(config), name))
         } else {
             None
         };
@@ -115,7 +129,7 @@ impl DialerBuilder {
             .unwrap_or_else(|_| HeaderValue::from_static(USER_AGENT));
         let pins = match self.trust {
             Trust::Pinned(pins) => pins,
-            Trust::Roots(_) | Trust::System => Vec::new(),
+            Trust::Pem(_) | Trust::Roots(_) | Trust::System => Vec::new(),
         };
         Ok(Dialer {
             inner: Arc::new(Inner {

@@ -122,7 +122,7 @@ pub enum DialError {
         /// Why it is not trusted.
         source: rustls::Error,
     },
-    /// The URL is none of a hub.
+    /// The URL is none of a hub, or none that may be fetched.
     #[error("cannot use the URL {url}: {cause}")]
     Url {
         /// The URL.
