@@ -29,6 +29,7 @@ pub mod machine;
 pub mod peers;
 pub mod person;
 pub mod process;
+pub mod provider;
 pub mod reply;
 pub mod run;
 pub mod sshd;

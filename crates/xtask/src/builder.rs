@@ -65,7 +65,7 @@ impl Workspace {
         })
     }
 
-    /// Builds the three programs and answers the folder they are in. Cargo's own progress is shown.
+    /// Builds the three programs, and the one that the demo logs in at, and answers the folder they are in. Cargo's own progress is shown.
     pub(crate) fn programs(&self) -> Result<PathBuf> {
         let mut command = cargo();
         command.current_dir(&self.root);
@@ -76,6 +76,8 @@ impl Workspace {
             "--exclude",
             "xtask",
             "--bins",
+            "--features",
+            "kedge-testkit/demo",
         ]);
         let built = compile(command)?;
         let hub = built

@@ -1,9 +1,10 @@
 //! What the demo and the tests need from the system: named in one line, or installed when that is allowed.
 
+use std::fs;
 use std::process::Command;
 
-use anyhow::{Result, bail};
-use kedge_testkit::machine;
+use anyhow::{Context, Result, bail, ensure};
+use kedge_testkit::{machine, provider};
 
 use crate::builder::Step;
 use crate::defaults;
@@ -18,10 +19,67 @@ const NEEDED: &[(&str, &str)] = &[
     ("rsync", "rsync"),
 ];
 
-/// Makes sure that everything is there: as root by apt-get, otherwise by saying what to type.
+/// What the tests need besides: Node runs the OpenID provider that they log in at.
+const NEEDED_BY_TESTS: &[(&str, &str)] =
+    &[("node", "nodejs"), ("npm", "npm"), ("script", "bsdutils")];
+
+/// Makes sure that all is there that the demo needs: as root by apt-get, otherwise by saying what to type.
 pub(crate) fn ensure() -> Result<()> {
+    install(NEEDED)
+}
+
+/// Makes sure that all is there that the end-to-end tests need.
+pub(crate) fn ensure_for_tests() -> Result<()> {
+    install(&[NEEDED, NEEDED_BY_TESTS].concat())?;
+    ensure_provider()
+}
+
+/// Installs the OpenID provider into the user's cache, once for each lock file. A cache that is filled needs no
+/// network.
+fn ensure_provider() -> Result<()> {
+    let folder = provider::folder()?;
+    if provider::is_installed(&folder) {
+        return Ok(());
+    }
+    println!(
+        "Installing oidc-provider with npm into {}.",
+        folder.display()
+    );
+    let parent = folder.parent().context("a folder has a parent")?;
+    fs::create_dir_all(parent).with_context(|| format!("make {}", parent.display()))?;
+    // Beside its place, and then renamed: two at once do no harm, and half an installation is never taken for one.
+    let making = tempfile::tempdir_in(parent)?;
+    for (name, content) in provider::manifest() {
+        fs::write(making.path().join(name), content)?;
+    }
+    let mut command = Command::new("npm");
+    command
+        .args([
+            "ci",
+            "--ignore-scripts",
+            "--prefer-offline",
+            "--no-audit",
+            "--no-fund",
+        ])
+        .current_dir(making.path());
+    Step::new(command)
+        .quietly(defaults::INSTALL)
+        .context("install oidc-provider, which the tests log in at")?;
+    let made = making.keep();
+    if let Err(error) = fs::rename(&made, &folder) {
+        let _ = fs::remove_dir_all(&made);
+        ensure!(
+            provider::is_installed(&folder),
+            "move the installation to {}: {error}",
+            folder.display()
+        );
+    }
+    Ok(())
+}
+
+fn install(needed: &[(&'static str, &'static str)]) -> Result<()> {
     let mut missing: Vec<&str> = Vec::new();
-    for (program, package) in NEEDED {
+    for (program, package) in needed {
         if machine::find_program(program).is_none() && !missing.contains(package) {
             missing.push(package);
         }

@@ -23,7 +23,7 @@ pub(crate) fn run(
     only: &str,
     tally: &mut Tally,
 ) -> Result<()> {
-    packages::ensure()?;
+    packages::ensure_for_tests()?;
     println!("e2e: building the programs and the tests");
     let bins = workspace.programs()?;
     let mut command = cargo();

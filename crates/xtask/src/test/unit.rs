@@ -43,6 +43,8 @@ pub(crate) fn run(workspace: &Workspace, only: &str, tally: &mut Tally) -> Resul
         "--lib",
         "--bins",
         "--tests",
+        "--features",
+        "kedge-testkit/demo,kedge-testkit/peers",
         "--no-run",
     ]);
     let mut tests = compile(command)?;
