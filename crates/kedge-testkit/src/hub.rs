@@ -15,7 +15,7 @@ use crate::hub_options::{configuration, new_token, state_dir};
 use crate::process::Daemon;
 use crate::{defaults, wait};
 
-pub use crate::hub_options::{HubOptions, KnownPerson, Tls, Trust, quoted};
+pub use crate::hub_options::{HubOptions, KnownPerson, Tls, Trust, TrustedIssuer, quoted};
 
 /// A running hub.
 #[derive(Debug)]
@@ -23,6 +23,7 @@ pub struct Hub {
     options: HubOptions,
     daemon: Option<Daemon>,
     tokens: BTreeMap<String, String>,
+    hashes: BTreeMap<String, String>,
     https: SocketAddr,
     admin: SocketAddr,
     pin: Option<String>,
@@ -53,6 +54,7 @@ impl Hub {
             options,
             daemon: None,
             tokens,
+            hashes,
             https: unspecified,
             admin: unspecified,
             pin: None,
@@ -97,6 +99,20 @@ impl Hub {
         (self.https, self.admin, self.pin) = (https, admin, pin);
         self.daemon = Some(daemon);
         Ok(())
+    }
+
+    /// Writes its configuration anew, with the same people's tokens, and has it read (SIGHUP).
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be written or the hub does not run.
+    pub fn reconfigure(&mut self, change: impl FnOnce(&mut HubOptions)) -> Result<()> {
+        change(&mut self.options);
+        fs::write(
+            self.config_path(),
+            configuration(&self.options, &self.hashes),
+        )?;
+        self.signal(Signal::HUP)
     }
 
     /// A `kedge-hub` command with this hub's configuration.

@@ -47,6 +47,44 @@ pub struct KnownPerson {
     pub preferred_username: Option<String>,
 }
 
+/// An issuer that a hub trusts: one `[[issuers]]` block.
+#[derive(Clone, Debug)]
+pub struct TrustedIssuer {
+    /// What the issuer calls itself, exactly.
+    pub url: String,
+    /// More lines of the block, in TOML. Tables such as `[issuers.login]` come last.
+    pub more: String,
+}
+
+impl TrustedIssuer {
+    /// One where people log in as the client `kedge`.
+    #[must_use]
+    pub fn new(url: &str) -> Self {
+        Self {
+            url: url.to_owned(),
+            more: "client-id = \"kedge\"\n".to_owned(),
+        }
+    }
+
+    /// One that only vouches for workloads, by these audiences.
+    #[must_use]
+    pub fn for_workloads(url: &str, audiences: &[&str]) -> Self {
+        let audiences: Vec<String> = audiences.iter().map(|one| quoted(one)).collect();
+        Self {
+            url: url.to_owned(),
+            more: format!("audiences = [{}]\n", audiences.join(", ")),
+        }
+    }
+
+    /// Adds a line, or a table at the end.
+    #[must_use]
+    pub fn with(mut self, line: &str) -> Self {
+        self.more.push_str(line);
+        self.more.push('\n');
+        self
+    }
+}
+
 /// What to start.
 #[derive(Clone, Debug)]
 pub struct HubOptions {
@@ -66,6 +104,10 @@ pub struct HubOptions {
     pub people: Vec<KnownPerson>,
     /// Subjects who administer it.
     pub admins: Vec<String>,
+    /// Claims that make an administrator, by claim, as TOML: `roles = ["kedge-admin"]`.
+    pub admin_claims: Vec<String>,
+    /// Whose tokens it takes.
+    pub issuers: Vec<TrustedIssuer>,
     /// How it is known.
     pub trust: Trust,
     /// More TOML for the top of its configuration.
@@ -103,6 +145,8 @@ impl HubOptions {
                 person("bob", "guests"),
             ],
             admins: vec!["admin".to_owned()],
+            admin_claims: Vec::new(),
+            issuers: Vec::new(),
             trust: Trust::default(),
             first: String::new(),
             extra: String::new(),
@@ -138,7 +182,7 @@ pub(crate) fn state_dir(options: &HubOptions) -> PathBuf {
 pub(crate) fn configuration(options: &HubOptions, hashes: &BTreeMap<String, String>) -> String {
     let mut toml = options.first.clone();
     toml.push_str(&format!(
-        "listen = \"127.0.0.1:0\"\nstate-dir = {}\nname = {}\nsuffix = {}\nadmins = {{ users = [{}] }}\n",
+        "listen = \"127.0.0.1:0\"\nstate-dir = {}\nname = {}\nsuffix = {}\nadmins = {{ users = [{}]{} }}\n",
         quoted(&state_dir(options).display().to_string()),
         quoted(&options.name),
         quoted(&options.suffix),
@@ -148,6 +192,11 @@ pub(crate) fn configuration(options: &HubOptions, hashes: &BTreeMap<String, Stri
             .map(|name| quoted(name))
             .collect::<Vec<_>>()
             .join(", "),
+        if options.admin_claims.is_empty() {
+            String::new()
+        } else {
+            format!(", claims = {{ {} }}", options.admin_claims.join(", "))
+        },
     ));
     match &options.tls {
         Tls::Files { certificate, key } => {
@@ -185,6 +234,14 @@ pub(crate) fn configuration(options: &HubOptions, hashes: &BTreeMap<String, Stri
         if let Some(name) = &person.preferred_username {
             let _ = writeln!(toml, "claims = {{ preferred_username = {} }}", quoted(name));
         }
+    }
+    for issuer in &options.issuers {
+        let _ = write!(
+            toml,
+            "[[issuers]]\nurl = {}\n{}",
+            quoted(&issuer.url),
+            issuer.more
+        );
     }
     toml.push_str(&options.extra);
     toml.push('\n');

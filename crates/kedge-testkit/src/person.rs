@@ -165,6 +165,51 @@ impl Person {
         ran
     }
 
+    /// The command `kedge login` at a hub's issuers, with these words more. Its browser is `$BROWSER`: a script that
+    /// logs in without a window, under the name `user`.
+    ///
+    /// # Errors
+    ///
+    /// When the script cannot be written.
+    pub fn log_in_command(&self, hub: &Hub, user: &str, words: &[&str]) -> Result<Command> {
+        let browser = self.browser(user)?;
+        let url = hub.url();
+        let mut command = self.kedge_command(&["login", url.as_str(), "--name", hub.name()]);
+        command
+            .args(hub.trust_words())
+            .args(words)
+            .env("BROWSER", browser);
+        Ok(command)
+    }
+
+    /// Logs in by a browser without a window, and writes the ssh configuration.
+    ///
+    /// # Errors
+    ///
+    /// When the login fails.
+    pub fn log_in_by_browser(&self, hub: &Hub, user: &str) -> Result<()> {
+        run::run(self.log_in_command(hub, user, &[])?)?.success()?;
+        self.install_ssh_config()
+    }
+
+    /// A program for `$BROWSER` that logs in under the name `user`, without a window.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be written.
+    pub fn browser(&self, user: &str) -> Result<PathBuf> {
+        let path = self.home.join(format!("browser-{user}"));
+        let program = self.bins.join("kedge-demo-issuer");
+        let script = format!(
+            "#!/bin/sh\nexec '{}' browse --as '{user}' \"$1\" >>'{}' 2>&1\n",
+            program.display(),
+            self.home.join("browser.log").display()
+        );
+        fs::write(&path, script).with_context(|| format!("write {}", path.display()))?;
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755))?;
+        Ok(path)
+    }
+
     /// Puts what `kedge ssh-config` prints into this person's ssh configuration.
     ///
     /// # Errors

@@ -25,6 +25,7 @@ mod join_tokens;
 mod killed;
 mod limits;
 mod login_mapping;
+mod login_pages;
 mod names_from_outside;
 mod nothing_left_behind;
 mod operators;
