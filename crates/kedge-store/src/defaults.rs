@@ -20,5 +20,18 @@ pub(crate) const BOOKMARK_EVERY: u64 = 1000;
 pub(crate) const WATCHERS_MAX: usize = 4096;
 /// How often a change to the newest version is tried before the conflict is reported.
 pub(crate) const CONFLICT_RETRIES: u32 = 8;
+/// Bytes of one line of the history: what one token may say, and the facts of a session.
+pub(crate) const LINE_BYTES: usize = 80 * 1024;
+/// Lines appended in one transaction; more would keep other writes waiting.
+pub(crate) const APPEND_MAX: usize = 256;
+/// Lines that are read at once, a few milliseconds of the writer's time.
+pub(crate) const PAGE_LINES: usize = 1000;
+/// Bytes of lines that are read at once, for the same reason; one line is always given.
+pub(crate) const PAGE_BYTES: usize = 1024 * 1024;
+/// Lines that are removed in one transaction, for the same reason.
+pub(crate) const PRUNE_LINES: i64 = 500;
+/// Bytes up to which a file is checked as a whole when it is opened, about a second's reading. Of a larger one, which
+/// is large because of its history, the objects are.
+pub(crate) const CHECK_BYTES: u64 = 256 * 1024 * 1024;
 /// Bytes after which the write-ahead log is cut back to when it was checkpointed.
 pub(crate) const WAL_BYTES: u32 = 4 * 1024 * 1024;

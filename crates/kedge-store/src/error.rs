@@ -47,6 +47,14 @@ pub enum StoreError {
         /// Where it is.
         path: PathBuf,
     },
+    /// The history cannot be read or added to. The objects are not concerned.
+    #[error("the history in store {} is damaged: {cause}", path.display())]
+    HistoryDamaged {
+        /// Where it is.
+        path: PathBuf,
+        /// What the engine said.
+        cause: String,
+    },
     /// There is no such object.
     #[error("{} `{}` not found", kind.singular, Printable::new(name))]
     NotFound {
@@ -58,6 +66,16 @@ pub enum StoreError {
     /// The system gave no randomness for a uid.
     #[error("cannot make a uid")]
     Random(#[source] kedge_api::random::RandomError),
+    /// More than the store takes in one piece.
+    #[error("too many {what}: {found}, and {limit} are the most")]
+    TooLarge {
+        /// Of what.
+        what: &'static str,
+        /// How many there are.
+        found: usize,
+        /// How many there may be.
+        limit: usize,
+    },
     /// More watchers than the store serves.
     #[error("too many watches at once")]
     TooManyWatches,
@@ -109,7 +127,13 @@ impl From<StoreError> for Status {
                 StatusReason::ServiceUnavailable,
                 "the hub's store does not take writes",
             ),
-            StoreError::Random(_) | StoreError::Unreadable { .. } => Self::internal(),
+            StoreError::HistoryDamaged { .. } => Self::new(
+                StatusReason::ServiceUnavailable,
+                "the hub's history cannot be read",
+            ),
+            StoreError::Random(_) | StoreError::TooLarge { .. } | StoreError::Unreadable { .. } => {
+                Self::internal()
+            }
         }
     }
 }

@@ -3,7 +3,8 @@
 //! It is: typed get, list, watch, create, update, status update and delete over [`SharedStore`], with
 //! Kubernetes' semantics (optimistic `resourceVersion`, `uid`, `generation`, watch from a version,
 //! `Expired` when the history does not reach back), and [`EmbeddedStore`], which keeps everything in
-//! one SQLite file.
+//! one SQLite file. Beside the objects it keeps an append-only history ([`HistoryLine`]), which is read in pages and
+//! pruned from its old end.
 //!
 //! It is not: a cache, a policy engine, or HTTP. It stores what it is given; validation is
 //! [`kedge_api::decode`]'s.
@@ -14,6 +15,7 @@
 //!      │  answer, after the commit              ▼
 //!      └────────────────────────────── view in memory ──▶ history ──▶ watchers (bounded each)
 //!   callers ── get, list ──────────────────▶ view
+//!   callers ── append, history, prune ──▶ the same queue, a page at a time
 //! ```
 //!
 //! A write is acknowledged after it is on disk, and visible to readers and watchers only then.
@@ -21,6 +23,7 @@
 mod defaults;
 mod embedded;
 mod error;
+mod history;
 mod raw;
 mod typed;
 
@@ -29,6 +32,9 @@ pub mod conformance;
 
 pub use embedded::{EmbeddedStore, OpenError, Options};
 pub use error::StoreError;
+pub use history::{
+    CursorError, HistoryCursor, HistoryLine, HistoryPage, HistoryQuery, Left, Pruned, StoredLine,
+};
 pub use raw::{
     BoxFuture, Change, Happening, Kind, MetaKey, Precondition, RawList, RawWatch, RawWatchSender,
     SharedStore, Snapshot, Store, WatchFrom, WatchOver, Write, select,

@@ -4,12 +4,13 @@ use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use kedge_api::{LabelSelector, Labels, Resource, ResourceVersion};
+use kedge_api::{LabelSelector, Labels, Resource, ResourceVersion, Time};
 use serde::Deserialize;
 use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::error::StoreError;
+use crate::history::{HistoryLine, HistoryPage, HistoryQuery, Pruned, StoredLine};
 
 /// A store that everybody holds.
 pub type SharedStore = Arc<dyn Store>;
@@ -49,6 +50,30 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
 
     /// Sets such a text unless it is there, and answers with the one that is.
     fn init_meta(&self, key: MetaKey, value: String) -> BoxFuture<'_, Result<String, StoreError>>;
+
+    /// Sets such a text, whatever it was.
+    fn set_meta(&self, key: MetaKey, value: String) -> BoxFuture<'_, Result<(), StoreError>>;
+
+    /// Adds lines to the history, all of them or none; they are on disk when it answers.
+    fn append(&self, lines: Vec<HistoryLine>) -> BoxFuture<'_, Result<(), StoreError>>;
+
+    /// A page of the history in the order of time, and within a second in the order of appending.
+    fn history(&self, query: HistoryQuery) -> BoxFuture<'_, Result<HistoryPage, StoreError>>;
+
+    /// The newest lines about a name, the newest first; at most `limit`, and fewer when they are large.
+    fn history_about(
+        &self,
+        about: String,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<StoredLine>, StoreError>>;
+
+    /// Removes a small batch of the oldest lines beyond `keep_at_most`, or of those older than `before`. Callers use
+    /// `prune`.
+    fn prune_some(
+        &self,
+        before: Time,
+        keep_at_most: u64,
+    ) -> BoxFuture<'_, Result<Pruned, StoreError>>;
 }
 
 /// A kind of object, as far as a store cares.
@@ -77,6 +102,8 @@ impl Kind {
 pub enum MetaKey {
     /// Its id.
     HubId,
+    /// The keys of token issuers as last fetched, so that tokens can be verified while an issuer is down.
+    IssuerKeys,
 }
 
 impl MetaKey {
@@ -85,6 +112,7 @@ impl MetaKey {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::HubId => "hub-id",
+            Self::IssuerKeys => "issuer-keys",
         }
     }
 }

@@ -23,7 +23,7 @@ async fn an_io_error_ends_writing_and_loses_nothing() {
     let output = Command::new("/bin/sh")
         .args([
             "-c",
-            r#"trap "" XFSZ; ulimit -f 256; exec "$0" --exact "$1" --nocapture"#,
+            r#"trap "" XFSZ; ulimit -f 320; exec "$0" --exact "$1" --nocapture"#,
         ])
         .arg(std::env::current_exe().unwrap())
         .arg("an_io_error_ends_writing_and_loses_nothing")

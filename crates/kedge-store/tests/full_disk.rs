@@ -100,7 +100,7 @@ async fn a_file_at_its_limit_loses_nothing() {
 async fn a_write_that_does_not_fit_takes_no_other_with_it() {
     let folder = TempDir::new().unwrap();
     let limited = Options {
-        max_pages: 40,
+        max_pages: 43,
         ..Options::default()
     };
     let store = EmbeddedStore::open_with(folder.path().join("store.db"), limited)

@@ -89,7 +89,7 @@ async fn a_newer_store_is_refused_and_left_as_it_is() {
     assert_eq!(
         error.to_string(),
         format!(
-            "store {} has schema version 7, and this kedge-hub knows versions up to 1; upgrade kedge-hub",
+            "store {} has schema version 7, and this kedge-hub knows versions up to 2; upgrade kedge-hub",
             path.display()
         )
     );

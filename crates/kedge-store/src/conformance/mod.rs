@@ -17,6 +17,7 @@
 )]
 
 mod changes;
+mod history;
 mod hostile;
 mod races;
 mod watches;
@@ -29,6 +30,7 @@ use kedge_api::{
 };
 
 pub use changes::*;
+pub use history::*;
 pub use hostile::*;
 pub use races::*;
 pub use watches::*;
@@ -41,6 +43,7 @@ macro_rules! conformance_suite {
         $crate::conformance_suite!(@each $fresh;
             a_dropped_watch_hinders_nobody
             a_text_of_the_hub_is_set_once
+            a_text_of_the_hub_may_be_replaced
             a_version_from_the_future_has_expired
             a_watch_from_a_list_misses_nothing
             a_watch_from_the_start_begins_with_what_is_there
@@ -49,6 +52,12 @@ macro_rules! conformance_suite {
             an_update_needs_the_version
             creation_stamps_what_the_store_owns
             deletion_gives_the_last_state
+            history_comes_back_in_order
+            history_is_no_object
+            history_is_pruned_from_its_old_end
+            history_is_read_in_pages
+            history_knows_whom_it_is_about
+            history_pages_are_bounded_in_bytes
             hostile_contents_come_back_as_they_were
             hostile_names_are_not_found
             kinds_do_not_mix

@@ -11,8 +11,9 @@ use kedge_api::ResourceVersion;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use super::apply::version_of;
+use super::history::History;
 use super::view::{Meta, Objects};
-use crate::defaults::WAL_BYTES;
+use crate::defaults::{CHECK_BYTES, WAL_BYTES};
 
 /// Why a store cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -85,6 +86,7 @@ pub(super) struct Opened {
     pub(super) objects: Objects,
     pub(super) meta: Meta,
     pub(super) version: ResourceVersion,
+    pub(super) history: History,
 }
 
 /// The connection; the lock is given back after it is closed.
@@ -135,6 +137,7 @@ pub(super) fn open(path: &Path, max_pages: u32) -> Result<Opened, OpenError> {
     check(path, &connection)?;
     prepare(&connection, max_pages).map_err(|error| refusal(path, &error))?;
     let (objects, meta, version) = load(path, &connection)?;
+    let history = History::load(&connection).map_err(|error| refusal(path, &error))?;
     Ok(Opened {
         file: StoreFile {
             connection,
@@ -143,6 +146,7 @@ pub(super) fn open(path: &Path, max_pages: u32) -> Result<Opened, OpenError> {
         objects,
         meta,
         version,
+        history,
     })
 }
 
@@ -206,17 +210,29 @@ fn check(path: &Path, connection: &Connection) -> Result<(), OpenError> {
         (APPLICATION_ID, 1..) => {}
         _ => return Err(OpenError::NotAStore { path: path() }),
     }
-    let verdict: String = connection
-        .query_row("PRAGMA quick_check(1)", [], |row| row.get(0))
-        .map_err(|error| refusal(&path(), &error))?;
-    if verdict == "ok" {
-        Ok(())
+    let bytes = number("PRAGMA page_count")?.saturating_mul(number("PRAGMA page_size")?);
+    // A table that is not there yet is no damage; a whole check is one of every table.
+    let checks: &[&str] = if u64::try_from(bytes).is_ok_and(|bytes| bytes <= CHECK_BYTES) {
+        &["PRAGMA quick_check(1)"]
     } else {
-        Err(OpenError::Damaged {
-            path: path(),
-            cause: verdict,
-        })
+        &[
+            "PRAGMA quick_check(sqlite_schema)",
+            "PRAGMA quick_check(meta)",
+            "PRAGMA quick_check(objects)",
+        ]
+    };
+    for check in checks {
+        let verdict: String = connection
+            .query_row(check, [], |row| row.get(0))
+            .map_err(|error| refusal(&path(), &error))?;
+        if verdict != "ok" {
+            return Err(OpenError::Damaged {
+                path: path(),
+                cause: verdict,
+            });
+        }
     }
+    Ok(())
 }
 
 fn prepare(connection: &Connection, max_pages: u32) -> rusqlite::Result<()> {
@@ -234,10 +250,18 @@ fn prepare(connection: &Connection, max_pages: u32) -> rusqlite::Result<()> {
         })?;
     }
     let version: u32 = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
-    if version == 0 {
-        connection.execute_batch(&format!(
-            "BEGIN IMMEDIATE;
-             CREATE TABLE objects (
+    migrate(connection, version)
+}
+
+/// Takes the file from the version it has to the newest, in one transaction.
+fn migrate(connection: &Connection, from: u32) -> rusqlite::Result<()> {
+    if from >= SCHEMA_VERSION {
+        return Ok(());
+    }
+    let transaction = connection.unchecked_transaction()?;
+    if from < 1 {
+        transaction.execute_batch(&format!(
+            "CREATE TABLE objects (
                  kind TEXT NOT NULL,
                  name TEXT NOT NULL,
                  version INTEGER NOT NULL,
@@ -246,12 +270,24 @@ fn prepare(connection: &Connection, max_pages: u32) -> rusqlite::Result<()> {
              ) STRICT;
              CREATE TABLE meta (key TEXT NOT NULL PRIMARY KEY, value TEXT NOT NULL) STRICT;
              INSERT INTO meta (key, value) VALUES ('{VERSION_KEY}', '1');
-             PRAGMA application_id = {APPLICATION_ID};
-             PRAGMA user_version = {SCHEMA_VERSION};
-             COMMIT;"
+             PRAGMA application_id = {APPLICATION_ID};"
         ))?;
     }
-    Ok(())
+    if from < 2 {
+        // The id ends each index, so that both are in the order in which they are read.
+        transaction.execute_batch(
+            "CREATE TABLE history (
+                 id INTEGER PRIMARY KEY,
+                 at INTEGER NOT NULL,
+                 about TEXT NOT NULL,
+                 body TEXT NOT NULL
+             ) STRICT;
+             CREATE INDEX history_at ON history (at);
+             CREATE INDEX history_about ON history (about, at);",
+        )?;
+    }
+    transaction.pragma_update(None, "user_version", SCHEMA_VERSION)?;
+    transaction.commit()
 }
 
 fn load(
@@ -326,7 +362,7 @@ fn refusal(path: &Path, error: &rusqlite::Error) -> OpenError {
 /// The row of `meta` that counts writes.
 pub(super) const VERSION_KEY: &str = "resource-version";
 /// The tables as they are below. A change of them is a new version and a migration.
-const SCHEMA_VERSION: u32 = 1;
+const SCHEMA_VERSION: u32 = 2;
 /// `kedg`, in the header of every file of ours.
 const APPLICATION_ID: i64 = 0x6b65_6467;
 

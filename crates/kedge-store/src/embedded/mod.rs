@@ -4,9 +4,11 @@
 //! - Reading never touches the file.
 //! - A write goes to the writer thread, which commits up to 64 of them at once, makes them visible,
 //!   and only then answers.
+//! - The history is only in the file; the writer thread reads and prunes it in small pieces between commits.
 
 mod apply;
 mod file;
+mod history;
 mod view;
 mod writer;
 
@@ -17,18 +19,19 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use kedge_api::LabelSelector;
+use kedge_api::{LabelSelector, Time};
 use tokio::sync::{mpsc, oneshot};
 
 pub use file::OpenError;
 
 use crate::defaults::{HISTORY_AGE, HISTORY_BYTES, HISTORY_EVENTS, WATCH_QUEUE, WRITE_QUEUE};
 use crate::error::StoreError;
+use crate::history::{HistoryLine, HistoryPage, HistoryQuery, Pruned, StoredLine};
 use crate::raw::{
     BoxFuture, Kind, MetaKey, RawList, RawWatch, SharedStore, Snapshot, Store, WatchFrom, Write,
 };
 use view::View;
-use writer::{Command, Writer};
+use writer::{Book, Command, Writer};
 
 /// The embedded store. Cheap to clone; the file closes when the last clone is dropped.
 #[derive(Clone)]
@@ -97,7 +100,13 @@ impl EmbeddedStore {
         ));
         // Backpressure: a caller waits until there is room in the queue.
         let (commands, queue) = mpsc::channel(WRITE_QUEUE);
-        let writer = Writer::new(opened.file, path.clone(), Arc::clone(&view), options.clock);
+        let writer = Writer::new(
+            opened.file,
+            opened.history,
+            path.clone(),
+            Arc::clone(&view),
+            options.clock,
+        );
         let writer = std::thread::Builder::new()
             .name("store-writer".to_owned())
             .spawn(move || writer.run(queue))
@@ -176,6 +185,43 @@ impl Store for EmbeddedStore {
 
     fn init_meta(&self, key: MetaKey, value: String) -> BoxFuture<'_, Result<String, StoreError>> {
         Box::pin(self.ask(move |answer| Command::InitMeta(key, value, answer)))
+    }
+
+    fn set_meta(&self, key: MetaKey, value: String) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(self.ask(move |answer| Command::SetMeta(key, value, answer)))
+    }
+
+    fn append(&self, lines: Vec<HistoryLine>) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(async move {
+            history::check(&lines)?;
+            if lines.is_empty() {
+                return Ok(());
+            }
+            self.ask(|answer| Command::History(Book::Append(lines, answer)))
+                .await
+        })
+    }
+
+    fn history(&self, query: HistoryQuery) -> BoxFuture<'_, Result<HistoryPage, StoreError>> {
+        Box::pin(self.ask(move |answer| Command::History(Book::Page(query, answer))))
+    }
+
+    fn history_about(
+        &self,
+        about: String,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<StoredLine>, StoreError>> {
+        Box::pin(self.ask(move |answer| Command::History(Book::About(about, limit, answer))))
+    }
+
+    fn prune_some(
+        &self,
+        before: Time,
+        keep_at_most: u64,
+    ) -> BoxFuture<'_, Result<Pruned, StoreError>> {
+        Box::pin(
+            self.ask(move |answer| Command::History(Book::Prune(before, keep_at_most, answer))),
+        )
     }
 }
 

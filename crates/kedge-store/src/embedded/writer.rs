@@ -11,25 +11,47 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::apply::{Outcome, Stamp, apply, kind_of, name_of};
 use super::file::{StoreFile, VERSION_KEY};
+use super::history::{self, History};
 use super::view::{Meta, Past, View};
 use crate::defaults::BATCH_MAX;
 use crate::error::StoreError;
+use crate::history::{HistoryLine, HistoryPage, HistoryQuery, Pruned, StoredLine};
 use crate::raw::{Change, Happening, Kind, MetaKey, Snapshot, Write};
 
 /// What the writer is asked to do, and whom to answer.
 pub(super) enum Command {
+    History(Book),
     InitMeta(MetaKey, String, oneshot::Sender<Result<String, StoreError>>),
+    SetMeta(MetaKey, String, oneshot::Sender<Result<(), StoreError>>),
     Write(Write, oneshot::Sender<Result<Snapshot, StoreError>>),
+}
+
+/// What is asked of the history. Each is a transaction by itself: a history that cannot be written must not take a
+/// change of an object with it.
+pub(super) enum Book {
+    About(
+        String,
+        usize,
+        oneshot::Sender<Result<Vec<StoredLine>, StoreError>>,
+    ),
+    Append(Vec<HistoryLine>, oneshot::Sender<Result<(), StoreError>>),
+    Page(
+        HistoryQuery,
+        oneshot::Sender<Result<HistoryPage, StoreError>>,
+    ),
+    Prune(Time, u64, oneshot::Sender<Result<Pruned, StoreError>>),
 }
 
 /// An answer that waits for the commit.
 enum Answer {
+    Done(Result<(), StoreError>),
     Object(Result<Snapshot, StoreError>),
     Text(Result<String, StoreError>),
 }
 
 pub(super) struct Writer {
     file: StoreFile,
+    history: History,
     path: PathBuf,
     view: Arc<View>,
     clock: fn() -> Timestamp,
@@ -48,12 +70,14 @@ struct Batch {
 impl Writer {
     pub(super) fn new(
         file: StoreFile,
+        history: History,
         path: PathBuf,
         view: Arc<View>,
         clock: fn() -> Timestamp,
     ) -> Self {
         Self {
             file,
+            history,
             path,
             view,
             clock,
@@ -64,13 +88,74 @@ impl Writer {
     /// Writes until nobody can ask any more.
     pub(super) fn run(mut self, mut queue: mpsc::Receiver<Command>) {
         while let Some(first) = queue.blocking_recv() {
-            let mut commands = vec![first];
-            while commands.len() < BATCH_MAX
-                && let Ok(next) = queue.try_recv()
-            {
-                commands.push(next);
+            let (mut commands, mut books) = (Vec::new(), Vec::new());
+            let mut next = Some(first);
+            while let Some(command) = next {
+                match command {
+                    Command::History(book) => books.push(book),
+                    other => commands.push(other),
+                }
+                let enough = commands.len() + books.len() >= BATCH_MAX;
+                next = if enough { None } else { queue.try_recv().ok() };
             }
-            self.serve(commands);
+            if !commands.is_empty() {
+                self.serve(commands);
+            }
+            books.into_iter().for_each(|book| self.keep(book));
+        }
+    }
+
+    /// Does one thing to the history. Whoever asked may be gone.
+    fn keep(&mut self, book: Book) {
+        match book {
+            Book::About(name, limit, to) => {
+                let found = history::about(&self.file.connection, &name, limit);
+                drop(to.send(found.map_err(|error| self.unread(&error))));
+            }
+            Book::Append(lines, to) => {
+                let appended = self.unless_broken(|writer| {
+                    writer.history.append(&mut writer.file.connection, &lines)
+                });
+                drop(to.send(appended));
+            }
+            Book::Page(query, to) => {
+                let page = history::page(&self.file.connection, &query);
+                drop(to.send(page.map_err(|error| self.unread(&error))));
+            }
+            Book::Prune(before, keep, to) => {
+                let pruned = self.unless_broken(|writer| {
+                    writer
+                        .history
+                        .prune(&mut writer.file.connection, before, keep)
+                });
+                drop(to.send(pruned));
+            }
+        }
+    }
+
+    fn unless_broken<T>(
+        &mut self,
+        change: impl FnOnce(&mut Self) -> rusqlite::Result<T>,
+    ) -> Result<T, StoreError> {
+        self.refuse_if_broken()?;
+        change(self).map_err(|error| match error.sqlite_error_code() {
+            Some(ErrorCode::DatabaseCorrupt) => history::damaged(self.path.clone(), &error),
+            _ => self.failure(&error),
+        })
+    }
+
+    /// Reading fails for itself alone.
+    fn unread(&self, error: &rusqlite::Error) -> StoreError {
+        history::damaged(self.path.clone(), error)
+    }
+
+    fn refuse_if_broken(&self) -> Result<(), StoreError> {
+        match &self.broken {
+            None => Ok(()),
+            Some(cause) => Err(StoreError::Broken {
+                path: self.path.clone(),
+                cause: cause.clone(),
+            }),
         }
     }
 
@@ -97,12 +182,7 @@ impl Writer {
     }
 
     fn commit(&mut self, commands: &[Command]) -> Result<Vec<Answer>, StoreError> {
-        if let Some(cause) = &self.broken {
-            return Err(StoreError::Broken {
-                path: self.path.clone(),
-                cause: cause.clone(),
-            });
-        }
+        self.refuse_if_broken()?;
         let mut batch = Batch {
             version: self.view.version(),
             objects: BTreeMap::new(),
@@ -117,6 +197,12 @@ impl Writer {
                 Command::InitMeta(key, value, _) => {
                     Answer::Text(Ok(self.plan_meta(&mut batch, *key, value)))
                 }
+                Command::SetMeta(key, value, _) => {
+                    batch.meta.insert(key.as_str().to_owned(), value.clone());
+                    Answer::Done(Ok(()))
+                }
+                // Those do not come here.
+                Command::History(_) => Answer::Done(Ok(())),
             };
             batch.answers.push(answer);
         }
@@ -228,6 +314,7 @@ impl Command {
         match (self, answer) {
             (Self::Write(_, to), Answer::Object(result)) => drop(to.send(result)),
             (Self::InitMeta(_, _, to), Answer::Text(result)) => drop(to.send(result)),
+            (Self::SetMeta(_, _, to), Answer::Done(result)) => drop(to.send(result)),
             // Answers are made from the commands, in their order.
             (command, _) => command.refuse(StoreError::Closed),
         }
@@ -237,6 +324,19 @@ impl Command {
         match self {
             Self::Write(_, to) => drop(to.send(Err(error))),
             Self::InitMeta(_, _, to) => drop(to.send(Err(error))),
+            Self::SetMeta(_, _, to) => drop(to.send(Err(error))),
+            Self::History(book) => book.refuse(error),
+        }
+    }
+}
+
+impl Book {
+    fn refuse(self, error: StoreError) {
+        match self {
+            Self::About(_, _, to) => drop(to.send(Err(error))),
+            Self::Append(_, to) => drop(to.send(Err(error))),
+            Self::Page(_, to) => drop(to.send(Err(error))),
+            Self::Prune(_, _, to) => drop(to.send(Err(error))),
         }
     }
 }
