@@ -14,6 +14,18 @@ pub const SUBJECT_MAX_BYTES: usize = 256;
 pub const LINE_MAX_BYTES: usize = 128;
 /// Bytes of a hub's URL: a host name of [`NAME_MAX_BYTES`], scheme and port fit easily.
 pub const HUB_URL_MAX_BYTES: usize = 512;
+/// Bytes of an issuer's URL: a host name of [`NAME_MAX_BYTES`] and a path of several long parts.
+pub const ISSUER_MAX_BYTES: usize = 1024;
+/// The shortest [`Span`](crate::Span): moments are kept in whole seconds.
+pub const SPAN_MIN: Duration = Duration::from_secs(1);
+/// The longest [`Span`](crate::Span): ten years, after which nobody remembers why.
+pub const SPAN_MAX: Duration = Duration::from_secs(10 * 366 * 24 * 60 * 60);
+/// Bytes of a span's text: `87840h00m00s` and some air.
+pub const SPAN_MAX_BYTES: usize = 32;
+/// Time windows of one policy: one for each day of the week, twice over.
+pub const TIME_WINDOWS_MAX: usize = 14;
+/// Sessions at once that a policy may count to: more is no limit for one person.
+pub const MAX_SESSIONS_MAX: u32 = 10_000;
 /// Bytes of a label's value and of the name part of its key, as in Kubernetes.
 pub const LABEL_PART_MAX_BYTES: usize = 63;
 /// Labels of one object: enough for a person, too few to fill a store.

@@ -14,7 +14,7 @@
 //!                        │                        │
 //!                        └──── Status (400/422, with the path of the field) ◀──┘
 //!
-//!  Principal ──login──▶ MappedLogin ──policy::evaluate──▶ Decision { allowed_by, trace, … }
+//!  Principal ──login──▶ MappedLogin ──policy::evaluate──▶ Decision { outcome, trace, … }
 //! ```
 //!
 //! Reading what a peer sent is forgiving outside `spec` (an older reader meets a newer writer);
@@ -23,6 +23,7 @@
 pub mod assertion;
 pub mod decode;
 pub mod defaults;
+pub mod expression;
 pub mod list;
 pub mod login;
 pub mod meta;
@@ -32,6 +33,7 @@ pub mod principal;
 pub mod random;
 pub mod resources;
 pub mod rest;
+mod span;
 pub mod status;
 pub mod text;
 pub mod time;
@@ -45,12 +47,13 @@ pub use meta::{
     Condition, ConditionStatus, FieldError, ObjectMeta, Resource, ResourceVersion, Uid,
 };
 pub use names::{
-    Fingerprint, Group, HostKey, HostKeys, HubId, HubName, HubUrl, LabelKey, LabelSelector,
-    LabelValue, Labels, Line, Login, NameError, Nonce, ObjectName, ServerName, SessionId, Subject,
-    Suffix,
+    ClaimName, Fingerprint, Group, HostKey, HostKeys, HubId, HubName, HubUrl, Issuer, IssuerUrl,
+    LabelKey, LabelSelector, LabelValue, Labels, Line, Login, NameError, Nonce, ObjectName,
+    ServerName, SessionId, Subject, Suffix,
 };
-pub use principal::{AuthMethod, Principal};
+pub use principal::{AuthMethod, Principal, Standing};
 pub use resources::{AccessPolicy, JoinToken, Permission, Server, ServerPhase};
+pub use span::Span;
 pub use status::{Status, StatusReason};
 pub use time::Time;
 pub use tokens::{JoinTokenName, JoinTokenSecret, PersonToken, TokenHash};

@@ -2,9 +2,12 @@
 //!
 //! - `spec.sshUser` of the server wins;
 //! - else the configured claim, checked strictly and never rewritten;
+//! - a table of exceptions names the login for single values of it, whatever they look like;
 //! - `alice@corp.example` becomes `alice` only where the mapping lists that domain;
 //! - a login the person asks for is taken as it is, and a policy must list it literally;
 //! - nothing to go by is a refusal, never a default user.
+
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
@@ -12,8 +15,9 @@ use crate::names::{Login, NameError};
 use crate::principal::Principal;
 use crate::resources::ServerSpec;
 use crate::text::Printable;
+use crate::wire_enum::closed_enum;
 
-/// How a claim becomes a login.
+/// How a claim becomes a login. There is one for each issuer, and one for people with static tokens.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", default, deny_unknown_fields)]
 pub struct LoginMapping {
@@ -21,6 +25,8 @@ pub struct LoginMapping {
     pub claim: String,
     /// Mail domains whose local part is the login.
     pub local_part_domains: Vec<String>,
+    /// Logins for single values of the claim, compared as they are.
+    pub exceptions: BTreeMap<String, Login>,
 }
 
 impl Default for LoginMapping {
@@ -28,6 +34,7 @@ impl Default for LoginMapping {
         Self {
             claim: "preferred_username".to_owned(),
             local_part_domains: Vec::new(),
+            exceptions: BTreeMap::new(),
         }
     }
 }
@@ -41,16 +48,16 @@ pub struct MappedLogin {
     pub origin: LoginOrigin,
 }
 
-/// Where a login comes from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum LoginOrigin {
-    /// The person's claim.
-    Claim,
-    /// The person asked for it, and the mapping alone would have given another, or none.
-    Requested,
-    /// The server's `spec.sshUser`.
-    ServerUser,
+closed_enum! {
+    /// Where a login comes from.
+    LoginOrigin, "origin of a login" {
+        /// The person's claim.
+        Claim = "claim",
+        /// The person asked for it, and the mapping alone would have given another, or none.
+        Requested = "requested",
+        /// The server's `spec.sshUser`.
+        ServerUser = "server-user",
+    }
 }
 
 /// Why there is no login.
@@ -137,6 +144,10 @@ impl LoginMapping {
             Some(serde_json::Value::String(text)) => text.as_str(),
             Some(_) => return Err(LoginError::ClaimNotText { claim: claim() }),
         };
+        if let Some(login) = self.exceptions.get(value) {
+            self.require_verified(principal)?;
+            return Ok(login.clone());
+        }
         let local = match value.rsplit_once('@') {
             None => value,
             Some((local, domain)) => {
@@ -151,10 +162,7 @@ impl LoginMapping {
                         value,
                     });
                 }
-                let verified = principal.claims.get("email_verified");
-                if self.claim == "email" && verified != Some(&serde_json::Value::Bool(true)) {
-                    return Err(LoginError::EmailNotVerified);
-                }
+                self.require_verified(principal)?;
                 local
             }
         };
@@ -162,5 +170,14 @@ impl LoginMapping {
             claim: claim(),
             source,
         })
+    }
+
+    /// A mail address is its owner's only once the issuer has verified it.
+    fn require_verified(&self, principal: &Principal) -> Result<(), LoginError> {
+        let verified = principal.claims.get("email_verified");
+        if self.claim == "email" && verified != Some(&serde_json::Value::Bool(true)) {
+            return Err(LoginError::EmailNotVerified);
+        }
+        Ok(())
     }
 }

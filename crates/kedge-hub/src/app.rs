@@ -160,7 +160,10 @@ impl App {
                 .rev()
                 .map(|&name| name.to_owned())
                 .collect(),
-            authentication: kedge_api::rest::Authentication { methods },
+            authentication: kedge_api::rest::Authentication {
+                methods,
+                issuers: Vec::new(),
+            },
             suffix: self.settings.suffix.clone(),
             certificate_pin: self.pin.map(|pin| pin.to_string()),
         }

@@ -8,7 +8,9 @@ use std::{
     sync::{Arc, RwLock},
 };
 
-use kedge_api::{AuthMethod, Group, Line, LoginMapping, Principal, Subject, TokenHash};
+use kedge_api::{
+    AuthMethod, Group, Issuer, LoginMapping, Principal, Standing, Subject, TokenHash,
+};
 use tokio::sync::watch;
 
 use crate::{
@@ -151,30 +153,27 @@ impl Directory {
 }
 
 fn admit(roster: &Roster, person: &Person) -> Authenticated {
-    let admin = roster.admin_users.contains(person.subject.as_str())
-        || person
-            .groups
-            .iter()
-            .any(|group| roster.admin_groups.contains(group.as_str()));
+    let principal = Principal {
+        issuer: Issuer::of_configuration(),
+        subject: person.subject.clone(),
+        user: person.subject.clone(),
+        claims: person.claims.clone(),
+        groups: person.groups.clone(),
+        method: AuthMethod::StaticToken,
+        standing: Standing::Home,
+        authenticated_at: None,
+        expires_at: None,
+    };
+    let role = if roster.admins.include(&principal) {
+        Role::Admin
+    } else {
+        Role::Person
+    };
     Authenticated {
-        principal: Arc::new(Principal {
-            issuer: static_issuer(),
-            subject: person.subject.clone(),
-            claims: person.claims.clone(),
-            groups: person.groups.clone(),
-            method: AuthMethod::StaticToken,
-        }),
-        role: if admin { Role::Admin } else { Role::Person },
+        principal: Arc::new(principal),
+        role,
         credential: Credential::StaticToken(person.token),
     }
-}
-
-#[expect(
-    clippy::expect_used,
-    reason = "a constant of this crate, parsed by every test below"
-)]
-fn static_issuer() -> Line {
-    "static".parse().expect("a plain word is a line")
 }
 
 #[cfg(test)]
@@ -193,8 +192,12 @@ pub(crate) mod tests {
 
     fn roster() -> Roster {
         Roster {
-            admin_users: BTreeSet::from(["root-of-all".to_owned()]),
-            admin_groups: BTreeSet::from(["ops".to_owned()]),
+            admins: crate::config::Admins {
+                users: BTreeSet::from(["root-of-all".to_owned()]),
+                groups: BTreeSet::from(["ops".to_owned()]),
+                claims: BTreeMap::new(),
+            },
+            issuers: Vec::new(),
             people: vec![
                 person("alice", "a", &["dev"]),
                 person("olga", "o", &["ops"]),

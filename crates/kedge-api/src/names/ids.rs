@@ -57,6 +57,13 @@ text_type! {
 }
 
 text_type! {
+    /// The name of a claim, as the issuer's tokens have it. No braces, so that `{name}` can stand for its value.
+    ClaimName, "claim name", max SUBJECT_MAX_BYTES,
+    pattern "^[^\\s{}]([^{}]*[^\\s{}])?$",
+    check_claim_name
+}
+
+text_type! {
     /// One short line that a peer tells about itself: version, operating system, architecture.
     Line, "text", max LINE_MAX_BYTES,
     pattern "^\\S(.*\\S)?$",
@@ -184,6 +191,14 @@ fn check_line(text: &str) -> Result<(), String> {
         Some(c) => Err(format!("contains {}", c.escape_unicode())),
         None => Ok(()),
     }
+}
+
+fn check_claim_name(text: &str) -> Result<(), String> {
+    check_line(text)?;
+    if text.contains(['{', '}']) {
+        return Err("contains a brace".into());
+    }
+    Ok(())
 }
 
 pub(super) fn check_characters(

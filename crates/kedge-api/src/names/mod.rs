@@ -6,6 +6,7 @@
 mod host_key;
 mod hub_url;
 mod ids;
+mod issuer;
 mod labels;
 mod selector;
 mod text_type;
@@ -14,8 +15,10 @@ pub use host_key::{Fingerprint, HostKey, HostKeyAlgorithm, HostKeyError, HostKey
 pub use hub_url::HubUrl;
 pub(crate) use ids::base32;
 pub use ids::{
-    Group, HubId, HubName, Line, Login, Nonce, ObjectName, ServerName, SessionId, Subject, Suffix,
+    ClaimName, Group, HubId, HubName, Line, Login, Nonce, ObjectName, ServerName, SessionId,
+    Subject, Suffix,
 };
+pub use issuer::{Issuer, IssuerUrl};
 pub use labels::{LabelKey, LabelValue, Labels};
 pub use selector::{LabelSelector, Requirement};
 pub(crate) use text_type::text_type;

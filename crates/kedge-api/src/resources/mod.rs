@@ -6,8 +6,9 @@ mod kind;
 mod server;
 
 pub use access_policy::{
-    AccessPolicy, AccessPolicySpec, AccessPolicyStatus, Constraints, LoginRule, Permission,
-    ServerRule, Servers, SubjectRule, Subjects,
+    AccessPolicy, AccessPolicySpec, AccessPolicyStatus, Constraints, Day, Effect, HubGrant,
+    HubResource, HubRole, HubRule, IssuerRule, LoginRule, Permission, PermissionRule, ResourceRule,
+    ServerRule, Servers, SubjectRule, Subjects, TimeOfDay, TimeWindow, Verb, VerbRule, Zone,
 };
 pub use join_token::{IssuedJoinToken, JoinToken, JoinTokenSpec, JoinTokenStatus};
 pub use kind::{ApiVersion, KindTag};

@@ -132,12 +132,12 @@ fn groups_claims_and_labels_select() -> Result<()> {
                 false,
             ),
             (
-                json!({"claims": {"preferred_username": ["somebody"]}}),
+                json!({"claims": [{"key": "preferred_username", "operator": "In", "values": ["somebody"]}]}),
                 json!({"names": [SERVER]}),
                 false,
             ),
             (
-                json!({"claims": {"preferred_username": [me]}}),
+                json!({"claims": [{"key": "preferred_username", "operator": "In", "values": [me]}]}),
                 json!({"names": [SERVER]}),
                 true,
             ),
@@ -195,7 +195,7 @@ fn a_session_ends_at_its_policys_limit() -> Result<()> {
     case(|t| {
         let stack = t.stack()?;
         let mut policy = Person::policy("everyone-tested", &["alice"])?;
-        policy["spec"]["constraints"] = json!({"maxSessionSeconds": 2});
+        policy["spec"]["constraints"] = json!({"maxSession": "2s"});
         stack.admin.apply(&policy)?;
         let live = Live::start(stack.alice.kedge_ssh_command(&[SERVER, "cat"]))?;
         let ran = live.wait(defaults::SOON)?.exits(255)?;

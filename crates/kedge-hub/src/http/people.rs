@@ -2,7 +2,10 @@
 
 use axum::{extract::State, response::Response};
 use http::StatusCode;
-use kedge_api::rest::{SessionList, WhoAmI};
+use kedge_api::{
+    policy::HubRights,
+    rest::{SessionList, WhoAmI},
+};
 
 use super::{
     auth::Person,
@@ -29,13 +32,16 @@ pub(super) async fn whoami(State(app): State<App>, person: Person) -> Response {
     let answer = WhoAmI {
         issuer: principal.issuer.clone(),
         subject: principal.subject.clone(),
+        user: principal.user.clone(),
         groups: principal.groups.clone(),
         claims: principal.claims.clone(),
         method: principal.method.clone(),
         login,
         login_error,
         permissions,
-        expires_at: None,
+        hub_rights: HubRights::default(),
+        authenticated_at: principal.authenticated_at,
+        expires_at: principal.expires_at,
     };
     reply::json(StatusCode::OK, &answer)
 }

@@ -3,9 +3,9 @@
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use kedge_api::{
-    AccessPolicy, Login, ObjectName, Permission, Server, ServerName, Time,
+    Login, ObjectName, Permission, Server, ServerName, Time,
     login::LoginError,
-    policy::{self, AccessRequest},
+    policy::{self, AccessRequest, Action, Outcome, SessionLimits},
 };
 use kedge_store::StoreError;
 use kedge_tunnel::RefuseCode;
@@ -37,14 +37,8 @@ pub struct Grant {
     pub login: Login,
     /// The policy that allows it.
     pub policy: ObjectName,
-    limits: Limits,
-}
-
-/// How long the allowing policy lets a session last.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Limits {
-    length: Option<Duration>,
-    not_after: Option<Time>,
+    /// How that policy limits it.
+    pub limits: SessionLimits,
 }
 
 /// Why something is refused: the words for the person, and for the audit log.
@@ -107,15 +101,7 @@ impl Grant {
     /// When a session that began at `opened` must end: by the policy, and by the hub's own limit.
     #[must_use]
     pub fn until(&self, opened: Time, hub_limit: Option<Duration>) -> Option<Time> {
-        let length = match (self.limits.length, hub_limit) {
-            (Some(policy), Some(hub)) => Some(policy.min(hub)),
-            (policy, hub) => policy.or(hub),
-        };
-        let by_length = length.map(|length| opened.saturating_add(length));
-        match (by_length, self.limits.not_after) {
-            (Some(length), Some(end)) => Some(length.min(end)),
-            (length, end) => length.or(end),
-        }
+        self.limits.until(opened, hub_limit)
     }
 }
 
@@ -227,14 +213,18 @@ fn decide(
         .map_err(|error| no_login(&error))?;
     let request = AccessRequest {
         principal: &who.principal,
-        server: &server,
-        login: &mapped,
-        permission: &ask.permission,
+        action: Action::Session {
+            server: &server,
+            login: &mapped,
+            permission: &ask.permission,
+        },
         source: Some(from),
         now: app.clock.now(),
+        opened: None,
+        sessions: 0,
     };
     let decision = policy::evaluate(policies.iter().map(Entry::policy), &request);
-    let Some(allowed_by) = decision.allowed_by else {
+    let Outcome::Allowed { policy, limits } = decision.outcome else {
         let trace: Vec<_> = decision
             .trace
             .iter()
@@ -254,23 +244,10 @@ fn decide(
             truth: None,
         });
     };
-    let limits = policies
-        .iter()
-        .map(Entry::policy)
-        .find(|policy: &&AccessPolicy| policy.metadata.name == allowed_by)
-        .map(|policy| Limits {
-            length: policy
-                .spec
-                .constraints
-                .max_session_seconds
-                .map(|s| Duration::from_secs(s.into())),
-            not_after: policy.spec.constraints.not_after,
-        })
-        .unwrap_or_default();
     Ok(Grant {
         server,
         login: mapped.login,
-        policy: allowed_by,
+        policy,
         limits,
     })
 }
@@ -318,9 +295,10 @@ mod tests {
             server: kedge_api::Resource::new("web01".parse().unwrap(), Default::default()),
             login: "alice".parse().unwrap(),
             policy: "p".parse().unwrap(),
-            limits: Limits {
-                length: length.map(Duration::from_secs),
+            limits: SessionLimits {
+                max_session: length.map(Duration::from_secs),
                 not_after: not_after.map(at),
+                max_sessions: None,
             },
         }
     }

@@ -506,10 +506,10 @@ async fn a_session_lasts_as_long_as_policy_and_hub_say() {
     let Path {
         hub,
         serving: _serving,
-    } = path_with("limits = { session-seconds = 7200 }").await;
+    } = path_with("session = { max-age-seconds = 7200 }").await;
     let spec = json!({
         "subjects": {"users": ["bob"]}, "servers": {"names": ["*"]}, "logins": ["{login}"],
-        "constraints": {"maxSessionSeconds": 1},
+        "constraints": {"maxSession": "1s"},
     });
     hub.policy("bob-briefly", spec).await;
     let bob = hub.connect("bob").await;

@@ -1,15 +1,23 @@
 //! The bodies of the hub's REST API that are no objects.
 
+mod explain;
+mod history;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use self::explain::{AssumedFact, Explanation, ExplanationRequest, FactOrigin, Verdict};
+pub use self::history::{
+    History, HistoryEvent, HistoryRecord, Replay, ReplayChange, ReplayRequest,
+};
 use crate::assertion::AgentPublicKey;
 use crate::names::{
-    Fingerprint, Group, HostKeys, HubId, HubName, Labels, Line, Login, ObjectName, ServerName,
-    SessionId, Subject, Suffix,
+    Fingerprint, Group, HostKeys, HubId, HubName, Issuer, IssuerUrl, Labels, Line, Login,
+    ObjectName, ServerName, SessionId, Subject, Suffix,
 };
+use crate::policy::HubRights;
 use crate::principal::AuthMethod;
 use crate::resources::{Permission, Server, ServerPhase};
 use crate::time::Time;
@@ -41,6 +49,33 @@ pub struct Discovery {
 pub struct Authentication {
     /// The ways in; none means that people are refused.
     pub methods: Vec<AuthMethod>,
+    /// Where people log in with OpenID Connect.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub issuers: Vec<IssuerInfo>,
+}
+
+/// An issuer at which people log in, and how. Nothing here is secret.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct IssuerInfo {
+    /// What people call it.
+    pub name: Line,
+    /// What it calls itself; its discovery document is below.
+    pub issuer: IssuerUrl,
+    /// Who asks.
+    pub client_id: String,
+    /// What is asked for; `openid` always is.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub scopes: Vec<String>,
+    /// What some issuers call a secret, and give to every installed program.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub public_client_secret: Option<String>,
+    /// The authorities that vouch for its certificate, in PEM, where they are not the system's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate_authorities: Option<String>,
+    /// What else to put into the authorization request.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub authorization_parameters: BTreeMap<String, String>,
 }
 
 /// `POST …/enrollments`: an agent asks to become a server.
@@ -121,9 +156,11 @@ pub struct HostKeyAcceptance {
 #[serde(rename_all = "camelCase")]
 pub struct WhoAmI {
     /// Who vouches for them.
-    pub issuer: Line,
+    pub issuer: Issuer,
     /// Who they are to the issuer.
     pub subject: Subject,
+    /// What policies call them.
+    pub user: Subject,
     /// The groups they are in.
     #[serde(default)]
     pub groups: BTreeSet<Group>,
@@ -141,6 +178,12 @@ pub struct WhoAmI {
     /// What they may do at the hub itself: `admin`, or nothing.
     #[serde(default)]
     pub permissions: Vec<String>,
+    /// What policies let them do at the hub itself.
+    #[serde(default)]
+    pub hub_rights: HubRights,
+    /// When they proved who they are to the issuer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub authenticated_at: Option<Time>,
     /// When what they showed ends.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<Time>,
@@ -175,7 +218,7 @@ pub struct SessionInfo {
     /// Its id, as in the audit.
     pub id: SessionId,
     /// Who vouches for the person.
-    pub issuer: Line,
+    pub issuer: Issuer,
     /// The person.
     pub subject: Subject,
     /// The server.

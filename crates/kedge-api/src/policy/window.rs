@@ -1,0 +1,104 @@
+//! When a policy holds: its beginning, its end, and its hours of the week.
+//!
+//! A window is the time between two moments, found by the clocks of its zone. A time that clocks skip in spring is the
+//! one as long after midnight (02:30 is 03:30); of one that comes twice in autumn the first counts.
+
+use jiff::civil::{Date, DateTime, Weekday};
+use jiff::{Timestamp, ToSpan};
+
+use super::{Objection, PolicyReason};
+use crate::resources::{Constraints, Day, TimeOfDay, TimeWindow};
+use crate::time::Time;
+
+pub(super) fn objection(constraints: &Constraints, now: Time) -> Objection {
+    if constraints.not_before.is_some_and(|begin| now < begin) {
+        return Err(PolicyReason::NotYet);
+    }
+    if constraints.not_after.is_some_and(|end| end <= now) {
+        return Err(PolicyReason::Ended);
+    }
+    let windows = &constraints.time_windows;
+    if windows.is_empty() || windows.iter().any(|window| is_open(window, now)) {
+        Ok(())
+    } else {
+        Err(PolicyReason::TimeWindow)
+    }
+}
+
+pub(super) fn has_begun_and_not_ended(constraints: &Constraints, now: Time) -> bool {
+    constraints.not_before.is_none_or(|begin| begin <= now)
+        && constraints.not_after.is_none_or(|end| now < end)
+}
+
+/// The first moment after `now` at which [`objection`] may answer otherwise.
+pub(super) fn next_change(constraints: &Constraints, now: Time) -> Option<Time> {
+    if constraints.not_after.is_some_and(|end| end <= now) {
+        return None;
+    }
+    if let Some(begin) = constraints.not_before.filter(|begin| now < *begin) {
+        return Some(begin);
+    }
+    let windows = constraints
+        .time_windows
+        .iter()
+        .flat_map(|window| moments(window, now, LOOK_AHEAD_DAYS))
+        .flat_map(|(begin, end)| [begin, end])
+        .filter(|moment| now < *moment);
+    windows.chain(constraints.not_after).min()
+}
+
+fn is_open(window: &TimeWindow, now: Time) -> bool {
+    moments(window, now, 0).any(|(begin, end)| begin <= now && now < end)
+}
+
+/// The windows that begin on the days around now: from the day before, which may run over midnight, to `ahead` days
+/// after.
+fn moments(window: &TimeWindow, now: Time, ahead: i64) -> impl Iterator<Item = (Time, Time)> {
+    let today = now
+        .timestamp()
+        .to_zoned(window.time_zone.rules().clone())
+        .date();
+    (-1..=ahead).filter_map(move |offset| {
+        let date = today.checked_add(offset.days()).ok()?;
+        if !(window.days.is_empty() || window.days.contains(&day(date.weekday()))) {
+            return None;
+        }
+        let last = if window.to <= window.from {
+            date.checked_add(1.day()).ok()?
+        } else {
+            date
+        };
+        let begin = moment(window, date, window.from)?;
+        let end = moment(window, last, window.to)?;
+        Some((begin, end))
+    })
+}
+
+fn moment(window: &TimeWindow, date: Date, time: TimeOfDay) -> Option<Time> {
+    let civil: DateTime = date
+        .at(0, 0, 0, 0)
+        .checked_add(i64::from(time.minutes()).minutes())
+        .ok()?;
+    let moment: Timestamp = window
+        .time_zone
+        .rules()
+        .to_ambiguous_timestamp(civil)
+        .compatible()
+        .ok()?;
+    Some(moment.into())
+}
+
+fn day(weekday: Weekday) -> Day {
+    match weekday {
+        Weekday::Monday => Day::Monday,
+        Weekday::Tuesday => Day::Tuesday,
+        Weekday::Wednesday => Day::Wednesday,
+        Weekday::Thursday => Day::Thursday,
+        Weekday::Friday => Day::Friday,
+        Weekday::Saturday => Day::Saturday,
+        Weekday::Sunday => Day::Sunday,
+    }
+}
+
+/// A window of one day of the week begins again after seven.
+const LOOK_AHEAD_DAYS: i64 = 8;
