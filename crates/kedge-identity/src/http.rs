@@ -1,0 +1,71 @@
+//! HTTP as this crate sees it: one function that somebody else brings.
+
+use std::fmt;
+use std::sync::Arc;
+
+use ::http::{Request, Response};
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+
+/// Asks other servers: a function from a request with a whole URL, and the most bytes that its answer may have, to
+/// the answer. Whoever makes it decides about TLS, proxies and the deadline of each step, and follows no redirects.
+#[derive(Clone)]
+pub struct HttpClient {
+    send: Arc<SendFn>,
+}
+
+type SendFn = dyn Fn(Request<Bytes>, usize) -> BoxFuture<'static, Result<Response<Bytes>, HttpError>>
+    + Send
+    + Sync;
+
+/// Why there is no answer.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("cannot ask {url}: {cause}")]
+pub struct HttpError {
+    /// Who was asked for what.
+    pub url: String,
+    /// The cause, with its own causes, on one line.
+    pub cause: String,
+}
+
+impl HttpClient {
+    /// A client that sends by this function: the request, and the most bytes of an answer's body.
+    pub fn new(
+        send: impl Fn(Request<Bytes>, usize) -> BoxFuture<'static, Result<Response<Bytes>, HttpError>>
+        + Send
+        + Sync
+        + 'static,
+    ) -> Self {
+        Self {
+            send: Arc::new(send),
+        }
+    }
+
+    /// Sends one request and returns its answer, whatever its status.
+    ///
+    /// # Errors
+    /// [`HttpError`] when there is no answer, or one with a body of more than `limit` bytes.
+    ///
+    /// # Cancel safety
+    /// Safe: dropping it gives the answer up.
+    pub async fn send(
+        &self,
+        request: Request<Bytes>,
+        limit: usize,
+    ) -> Result<Response<Bytes>, HttpError> {
+        let url = request.uri().to_string();
+        let response = (self.send)(request, limit).await?;
+        // Whoever made the function may have forgotten about it.
+        if response.body().len() > limit {
+            let cause = format!("the answer has more than {limit} bytes");
+            return Err(HttpError { url, cause });
+        }
+        Ok(response)
+    }
+}
+
+impl fmt::Debug for HttpClient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("HttpClient")
+    }
+}
