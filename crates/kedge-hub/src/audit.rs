@@ -203,6 +203,29 @@ pub fn object_changed(actor: Actor<'_>, verb: Verb, kind: &'static str, name: &s
     );
 }
 
+/// Somebody tried to change what they may not.
+pub fn write_refused(
+    actor: Actor<'_>,
+    verb: kedge_api::resources::Verb,
+    kind: &'static str,
+    name: &str,
+    reason: &str,
+) {
+    info!(
+        target: TARGET,
+        event = "object.refused",
+        issuer = %Printable::new(actor.principal.issuer.as_str()),
+        subject = %Printable::new(actor.principal.subject.as_str()),
+        method = %actor.principal.method,
+        verb = verb.as_str(),
+        kind,
+        name = %Printable::new(name),
+        from = %actor.from,
+        reason = %Printable::new(reason),
+        "change refused"
+    );
+}
+
 /// An agent reported host keys that nobody accepted.
 pub fn host_keys_changed(server: &ServerName, from: IpAddr, fingerprints: &str) {
     info!(

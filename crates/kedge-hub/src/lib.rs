@@ -34,6 +34,7 @@ pub mod presence;
 pub mod rate;
 pub mod registry;
 pub mod replay;
+pub mod rights;
 pub mod serve;
 pub mod session;
 mod share;

@@ -1,9 +1,7 @@
 //! Objects in Kubernetes' shape: list, watch, get, create, replace, delete.
 //!
-//! Administrators see and change everything. Other people see the servers that a policy lets them reach, and change
-//! nothing. What they may not see is not there for them: the same answer as for what does not exist.
-
-use std::sync::Arc;
+//! Who may what is [`Rights`]' word. Somebody who may not list servers sees those that a policy lets them reach; what
+//! they may not see is not there for them: the same answer as for what does not exist.
 
 use axum::{
     body::Body,
@@ -16,7 +14,8 @@ use axum::{
 use http::{HeaderMap, StatusCode};
 use kedge_api::{
     AccessPolicy, JoinToken, LabelSelector, NameError, ObjectMeta, Resource, ResourceVersion,
-    Server, Status, Time, decode, policy, resources::ServerSpec,
+    Server, Status, Time, decode,
+    resources::{HubResource, ServerSpec, Verb},
 };
 use kedge_store::Precondition;
 use serde::Deserialize;
@@ -29,9 +28,8 @@ use super::{
 };
 use crate::{
     app::App,
-    audit::{self, Verb},
-    people::{Authenticated, Role},
-    policies::Entry,
+    audit,
+    rights::{self, Basis, Rights},
 };
 
 /// What `GET` on a list takes. Unknown parameters are ignored, as Kubernetes does.
@@ -51,38 +49,46 @@ pub(super) struct DeleteQuery {
     resource_version: Option<String>,
 }
 
-/// Who may see objects of a kind besides administrators, and what a caller may not choose when making one.
+/// A kind that the hub shows to people.
 pub(crate) trait Exposed: Resource {
-    /// Whether people who are no administrators see some of them.
-    const VISIBILITY: Visibility;
+    /// What rights call it.
+    const RESOURCE: HubResource;
 
-    /// Whether a person may see this one.
-    fn is_visible(&self, policies: &[Entry], who: &Authenticated, now: Time) -> bool;
+    /// What somebody sees who may not list it.
+    const OTHERS: Others;
+
+    /// Whether somebody sees this one who may not list them.
+    fn is_reachable(&self, _: &Rights, _: Time) -> bool {
+        false
+    }
+
+    /// Whether it hands out rights at the hub itself.
+    fn hands_out_rights(&self) -> bool {
+        false
+    }
 
     /// What is left of it for somebody who saw it before and may not now: enough to know which it was. `None` for
     /// kinds that nobody sees in part.
-    fn tombstone(&self) -> Option<Self>;
+    fn tombstone(&self) -> Option<Self> {
+        None
+    }
 }
 
-/// Whether people who are no administrators see objects of a kind.
+/// What people see of a kind that they may not list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Visibility {
-    /// They see none.
-    Admins,
-    /// They see those that a policy lets them reach.
+pub(crate) enum Others {
+    /// Nothing.
+    Nothing,
+    /// Those that a policy lets them reach.
     Reachable,
 }
 
 impl Exposed for Server {
-    const VISIBILITY: Visibility = Visibility::Reachable;
+    const RESOURCE: HubResource = HubResource::Servers;
+    const OTHERS: Others = Others::Reachable;
 
-    fn is_visible(&self, policies: &[Entry], who: &Authenticated, now: Time) -> bool {
-        policy::may_see(
-            policies.iter().map(Entry::policy),
-            &who.principal,
-            self,
-            now,
-        )
+    fn is_reachable(&self, rights: &Rights, now: Time) -> bool {
+        rights.reaches(self, now)
     }
 
     fn tombstone(&self) -> Option<Self> {
@@ -91,62 +97,81 @@ impl Exposed for Server {
 }
 
 impl Exposed for AccessPolicy {
-    const VISIBILITY: Visibility = Visibility::Admins;
+    const RESOURCE: HubResource = HubResource::AccessPolicies;
+    const OTHERS: Others = Others::Nothing;
 
-    fn is_visible(&self, _: &[Entry], _: &Authenticated, _: Time) -> bool {
-        false
-    }
-
-    fn tombstone(&self) -> Option<Self> {
-        None
+    fn hands_out_rights(&self) -> bool {
+        self.spec.hub.is_some()
     }
 }
 
 impl Exposed for JoinToken {
-    const VISIBILITY: Visibility = Visibility::Admins;
-
-    fn is_visible(&self, _: &[Entry], _: &Authenticated, _: Time) -> bool {
-        false
-    }
-
-    fn tombstone(&self) -> Option<Self> {
-        None
-    }
+    const RESOURCE: HubResource = HubResource::JoinTokens;
+    const OTHERS: Others = Others::Nothing;
 }
 
 /// What a caller may see of a kind.
 #[derive(Clone, Debug)]
 pub(crate) enum View {
-    /// Everything.
-    All,
-    /// What these policies let them reach.
-    Reachable(Authenticated, Arc<Vec<Entry>>),
+    /// Everything, by this.
+    All(Basis),
+    /// What policies let them reach.
+    Reachable(Rights),
 }
 
 impl View {
-    /// What `person` may see of `R`.
+    /// What somebody with `rights` may see of `R` when they do this.
     ///
     /// # Errors
     /// 403 when they may see nothing of it whatever it holds.
-    pub(crate) async fn of<R: Exposed>(app: &App, person: &Person) -> Result<Self, Failure> {
-        match (person.who.role, R::VISIBILITY) {
-            (Role::Admin, _) => Ok(Self::All),
-            (Role::Person, Visibility::Admins) => {
-                let words = format!("only administrators of this hub may see {}", R::PLURAL);
+    pub(crate) fn of<R: Exposed>(
+        rights: Rights,
+        verb: Verb,
+        name: Option<&str>,
+    ) -> Result<Self, Failure> {
+        match (rights.basis(verb, R::RESOURCE, name), R::OTHERS) {
+            (Some(basis), _) => Ok(Self::All(basis)),
+            (None, Others::Reachable) => Ok(Self::Reachable(rights)),
+            (None, Others::Nothing) => {
+                let words = format!(
+                    "you may not {verb} {} of this hub; ask an administrator",
+                    R::PLURAL
+                );
                 Err(Status::forbidden(words).into())
             }
-            (Role::Person, Visibility::Reachable) => Ok(Self::Reachable(
-                person.who.clone(),
-                app.policies.current(&*app.store).await?,
-            )),
         }
     }
 
     /// Whether it shows `object`.
     pub(crate) fn shows<R: Exposed>(&self, object: &R, now: Time) -> bool {
         match self {
-            Self::All => true,
-            Self::Reachable(who, policies) => object.is_visible(policies, who, now),
+            Self::All(_) => true,
+            Self::Reachable(rights) => object.is_reachable(rights, now),
+        }
+    }
+}
+
+impl Person {
+    /// What they may do.
+    ///
+    /// # Errors
+    /// When the policies cannot be read.
+    pub(crate) async fn rights(&self, app: &App) -> Result<Rights, Failure> {
+        Ok(Rights::of(app, &self.who, self.from).await?)
+    }
+
+    /// Passes a failure on, and writes down that a change was refused.
+    pub(crate) fn refused_write(
+        &self,
+        app: &App,
+        verb: Verb,
+        kind: &'static str,
+        name: &str,
+    ) -> impl Fn(Failure) -> Failure {
+        let (app, person, name) = (app.clone(), self.clone(), name.to_owned());
+        move |failure| {
+            rights::note_refused_write(&app, &person, verb, kind, &name, &failure);
+            failure
         }
     }
 }
@@ -158,8 +183,9 @@ pub(super) async fn list<R: Exposed>(
     query: Result<Query<ListQuery>, QueryRejection>,
 ) -> Result<Response, Failure> {
     let query = self::query(query)?;
+    // Before the rights are looked at, so that no change of them falls between.
     let epoch = app.epoch.subscribe();
-    let view = View::of::<R>(&app, &person).await?;
+    let rights = person.rights(&app).await?;
     if query
         .field_selector
         .as_deref()
@@ -172,10 +198,12 @@ pub(super) async fn list<R: Exposed>(
     match query.watch.as_deref() {
         None | Some("0" | "false") => {}
         Some("1" | "true" | "") => {
+            let view = View::of::<R>(rights, Verb::Watch, None)?;
             return watch::open::<R>(app, epoch, person, view, selector, version).await;
         }
         Some(_) => return Err(Status::bad_request("watch is 1 or 0").into()),
     }
+    let view = View::of::<R>(rights, Verb::List, None)?;
     let mut objects = app.store.list::<R>(&selector).await?;
     let now = app.clock.now();
     objects.items.retain(|object| view.shows(object, now));
@@ -189,12 +217,12 @@ pub(super) async fn read<R: Exposed>(
     path: Result<Path<String>, PathRejection>,
 ) -> Result<Response, Failure> {
     let name = name(path)?;
-    let view = View::of::<R>(&app, &person).await?;
+    let view = View::of::<R>(person.rights(&app).await?, Verb::Get, Some(&name))?;
     let found = app.store.find::<R>(&name).await?;
     match found.filter(|object| view.shows(object, app.clock.now())) {
         Some(object) => Ok(reply::json(StatusCode::OK, &object)),
         None => Err(match view {
-            View::All => Status::not_found::<R>(&name),
+            View::All(_) => Status::not_found::<R>(&name),
             View::Reachable(..) => Status::not_found_or_hidden::<R>(&name),
         }
         .into()),
@@ -208,15 +236,29 @@ pub(super) async fn create<R: Exposed>(
     headers: HeaderMap,
     raw: Body,
 ) -> Result<Response, Failure> {
-    person.require_admin()?;
-    let mut object: R = decode::object(&body::read(&headers, raw).await?, None)?;
+    let rights = person.rights(&app).await?;
+    let decoded = decode::object::<R>(&body::read(&headers, raw).await?, None);
+    // Whoever may not create it is told that, and not what is wrong with it.
+    let name = match &decoded {
+        Ok(object) => Some(object.metadata().name.as_str().to_owned()),
+        Err(_) => None,
+    };
+    let shown = name.as_deref().unwrap_or_default();
+    let refused = person.refused_write(&app, Verb::Create, R::SINGULAR, shown);
+    rights
+        .require(Verb::Create, R::RESOURCE, name.as_deref())
+        .map_err(&refused)?;
+    let mut object = decoded?;
+    if object.hands_out_rights() {
+        rights.require_admin().map_err(&refused)?;
+    }
     // The status is what the hub saw, and it has seen nothing yet.
     *object.status_mut() = R::Status::default();
     forget_store_fields(object.metadata_mut());
     let stored = app.store.create(&object).await?;
     audit::object_changed(
         person.actor(),
-        Verb::Created,
+        audit::Verb::Created,
         R::SINGULAR,
         stored.metadata().name.as_str(),
     );
@@ -231,16 +273,31 @@ pub(super) async fn replace<R: Exposed>(
     headers: HeaderMap,
     raw: Body,
 ) -> Result<Response, Failure> {
-    person.require_admin()?;
     let name = name(path)?;
+    let rights = person.rights(&app).await?;
+    let refused = person.refused_write(&app, Verb::Update, R::SINGULAR, &name);
+    rights
+        .require(Verb::Update, R::RESOURCE, Some(&name))
+        .map_err(&refused)?;
     let bytes = body::read(&headers, raw).await?;
     let old = app.store.get::<R>(&name).await?;
+    if old.hands_out_rights() {
+        rights.require_admin().map_err(&refused)?;
+    }
     let object: R = decode::object(&bytes, Some(&old))?;
     if object.metadata().name.as_str() != name {
         return Err(Status::bad_request("metadata.name is not the name in the path").into());
     }
+    if object.hands_out_rights() {
+        rights.require_admin().map_err(&refused)?;
+    }
+    // What was looked at must be what is replaced: a version from the future would hit another one.
+    let version = object.metadata().resource_version;
+    if version.is_some() && version != old.metadata().resource_version {
+        return Err(Status::conflict::<R>(&name).into());
+    }
     let stored = app.store.update(&object).await?;
-    audit::object_changed(person.actor(), Verb::Updated, R::SINGULAR, &name);
+    audit::object_changed(person.actor(), audit::Verb::Updated, R::SINGULAR, &name);
     Ok(reply::json(StatusCode::OK, &stored))
 }
 
@@ -251,13 +308,29 @@ pub(super) async fn delete<R: Exposed>(
     path: Result<Path<String>, PathRejection>,
     query: Result<Query<DeleteQuery>, QueryRejection>,
 ) -> Result<Response, Failure> {
-    person.require_admin()?;
     let query = self::query(query)?;
     let name = name(path)?;
-    let precondition = parse::<ResourceVersion>(query.resource_version.as_deref())?
+    let rights = person.rights(&app).await?;
+    let refused = person.refused_write(&app, Verb::Delete, R::SINGULAR, &name);
+    rights
+        .require(Verb::Delete, R::RESOURCE, Some(&name))
+        .map_err(&refused)?;
+    let mut precondition = parse::<ResourceVersion>(query.resource_version.as_deref())?
         .map_or(Precondition::None, Precondition::Version);
+    if !rights.is_admin() {
+        // What was looked at must be what is removed.
+        let old = app.store.get::<R>(&name).await?;
+        if old.hands_out_rights() {
+            rights.require_admin().map_err(&refused)?;
+        }
+        if let (Precondition::None, Some(version)) =
+            (&precondition, old.metadata().resource_version)
+        {
+            precondition = Precondition::Version(version);
+        }
+    }
     let last = app.store.delete::<R>(&name, precondition).await?;
-    audit::object_changed(person.actor(), Verb::Deleted, R::SINGULAR, &name);
+    audit::object_changed(person.actor(), audit::Verb::Deleted, R::SINGULAR, &name);
     Ok(reply::json(StatusCode::OK, &last))
 }
 

@@ -3,7 +3,7 @@
 use axum::{extract::State, response::Response};
 use http::StatusCode;
 use kedge_api::{
-    policy::HubRights,
+    resources::{HubResource, Verb},
     rest::{SessionList, WhoAmI},
 };
 
@@ -19,7 +19,8 @@ pub(super) async fn discovery(State(app): State<App>) -> Response {
 }
 
 /// `GET …/whoami`
-pub(super) async fn whoami(State(app): State<App>, person: Person) -> Response {
+pub(super) async fn whoami(State(app): State<App>, person: Person) -> Result<Response, Failure> {
+    let hub_rights = person.rights(&app).await?.summary();
     let principal = &person.who.principal;
     let (login, login_error) = match app.people.mapping().from_claims(principal) {
         Ok(login) => (Some(login), None),
@@ -39,16 +40,17 @@ pub(super) async fn whoami(State(app): State<App>, person: Person) -> Response {
         login,
         login_error,
         permissions,
-        hub_rights: HubRights::default(),
+        hub_rights,
         authenticated_at: principal.authenticated_at,
         expires_at: principal.expires_at,
     };
-    reply::json(StatusCode::OK, &answer)
+    Ok(reply::json(StatusCode::OK, &answer))
 }
 
 /// `GET …/sessions`
 pub(super) async fn sessions(State(app): State<App>, person: Person) -> Result<Response, Failure> {
-    person.require_admin()?;
+    let rights = person.rights(&app).await?;
+    rights.require(Verb::List, HubResource::Sessions, None)?;
     let items = app.sessions.list();
     Ok(reply::json(StatusCode::OK, &SessionList { items }))
 }

@@ -10,8 +10,10 @@ use axum::{
 };
 use http::{HeaderMap, StatusCode};
 use kedge_api::{
-    HostKey, HostKeys, Login, NameError, Permission, Server, Status, StatusReason, decode,
+    HostKey, HostKeys, Login, NameError, Permission, Resource as _, Server, Status, StatusReason,
+    decode,
     meta::Changed,
+    resources::{HubResource, Verb},
     rest::{AgentReport, HostKeyAcceptance, ServerAccess},
 };
 use kedge_tunnel::RefuseCode;
@@ -161,7 +163,7 @@ pub(super) async fn report(
     Ok(reply::json(StatusCode::OK, &stored))
 }
 
-/// `POST …/servers/NAME/hostkeys`: an administrator accepts what the agent reports.
+/// `POST …/servers/NAME/hostkeys`: somebody who may change the server accepts what the agent reports.
 pub(super) async fn accept_host_keys(
     State(app): State<App>,
     person: Person,
@@ -169,8 +171,12 @@ pub(super) async fn accept_host_keys(
     headers: HeaderMap,
     raw: Body,
 ) -> Result<Response, Failure> {
-    person.require_admin()?;
     let name = auth::server_name(&objects::name(path)?)?;
+    person
+        .rights(&app)
+        .await?
+        .require(Verb::Update, HubResource::Servers, Some(name.as_str()))
+        .map_err(person.refused_write(&app, Verb::Update, Server::SINGULAR, name.as_str()))?;
     let wanted: HostKeyAcceptance = decode::body(&body::read(&headers, raw).await?)?;
     let mut refused = None;
     let stored = app

@@ -4,7 +4,7 @@ use axum::{body::Body, extract::State, response::Response};
 use http::{HeaderMap, StatusCode};
 use kedge_api::{
     FieldError, JoinToken, JoinTokenName, JoinTokenSecret, Resource as _, Status, decode,
-    resources::{IssuedJoinToken, JoinTokenStatus},
+    resources::{HubResource, IssuedJoinToken, JoinTokenStatus, Verb},
 };
 use kedge_store::StoreError;
 use serde_json::Value;
@@ -23,8 +23,13 @@ pub(super) async fn create(
     headers: HeaderMap,
     raw: Body,
 ) -> Result<Response, Failure> {
-    person.require_admin()?;
+    let rights = person.rights(&app).await?;
     let bytes = body::read(&headers, raw).await?;
+    let name = given_name(&bytes);
+    let shown = name.as_deref().unwrap_or_default();
+    rights
+        .require(Verb::Create, HubResource::JoinTokens, name.as_deref())
+        .map_err(person.refused_write(&app, Verb::Create, JoinToken::SINGULAR, shown))?;
     for _ in 1..defaults::TOKEN_NAME_TRIES {
         match issue(&app, &person, &bytes).await {
             // Nobody chose this name, so nobody minds another one.
@@ -105,6 +110,12 @@ fn prepare(app: &App, bytes: &[u8]) -> Result<(Named, JoinToken), Failure> {
         return Err(wrong("is more than 30 days away"));
     }
     Ok((named, token))
+}
+
+/// The name that the caller chose, if any.
+fn given_name(bytes: &[u8]) -> Option<String> {
+    let object: Value = serde_json::from_slice(bytes).ok()?;
+    Some(object.pointer("/metadata/name")?.as_str()?.to_owned())
 }
 
 /// Fills in a name where the caller gave none: a join token's name is part of its secret and means nothing.

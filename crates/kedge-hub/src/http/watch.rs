@@ -1,8 +1,10 @@
 //! Watch streams: one JSON event to a line, for as long as the reader reads.
 //!
 //! * the store's events pass a small bounded queue; a reader who takes nothing for a minute is cut off;
-//! * people who are no administrators see the servers that they may reach. When a policy or the people change, what
-//!   they may see may be another set altogether: the watch ends with `Expired`, and the client lists again;
+//! * people who may not watch servers see those that they may reach. When a policy or the people change, what they may
+//!   see may be another set altogether: the watch ends with `Expired`, and the client lists again;
+//! * who sees everything by a policy goes on seeing it while policies say so, and then the watch ends likewise;
+//! * a token that expires ends its watch, too: the client comes again with another;
 //! * what they may not see any more is told as `Deleted`, without what it has become;
 //! * a quiet watch gets a bookmark now and then, which keeps proxies from cutting it.
 
@@ -12,12 +14,12 @@ use axum::{body::Body, response::Response};
 use bytes::Bytes;
 use futures_util::stream;
 use http::StatusCode;
-use kedge_api::{LabelSelector, ResourceVersion, Status, WatchEvent};
+use kedge_api::{LabelSelector, ResourceVersion, Status, WatchEvent, resources::Verb};
 use kedge_service::Stage;
 use kedge_store::{StoreError, WatchFrom};
 use tokio::{
     sync::{mpsc, watch::Receiver},
-    time::{Instant, interval_at, sleep, timeout},
+    time::{Instant, interval, interval_at, sleep, timeout},
 };
 
 use super::{
@@ -25,7 +27,12 @@ use super::{
     objects::{Exposed, View},
     reply::{self, Failure},
 };
-use crate::{app::App, defaults, people::Authenticated};
+use crate::{
+    app::App,
+    defaults,
+    people::Authenticated,
+    rights::{Basis, Rights},
+};
 
 /// Begins a watch. `epoch` was subscribed to before `view` was looked up, so that no change falls between.
 ///
@@ -49,7 +56,7 @@ pub(super) async fn open<R: Exposed>(
     };
     let events = app.store.watch::<R>(&selector, from).await?;
     let shown = match (&view, from) {
-        (View::All, _) | (_, WatchFrom::Start) => BTreeSet::new(),
+        (View::All(_), _) | (_, WatchFrom::Start) => BTreeSet::new(),
         (View::Reachable(..), WatchFrom::After(_)) => {
             let now = app.clock.now();
             let objects = app.store.list::<R>(&selector).await?.items;
@@ -103,7 +110,8 @@ impl Pump {
         let mut bookmark = interval_at(start, defaults::WATCH_BOOKMARK);
         let mut end = std::pin::pin!(sleep(defaults::WATCH_LIFE));
         let mut version = None;
-        let filtered = matches!(self.view, View::Reachable(..));
+        let mut look = interval(defaults::REEVALUATE_EVERY);
+        let by_policies = !matches!(self.view, View::All(Basis::Configuration));
         loop {
             let sent = tokio::select! {
                 biased;
@@ -115,7 +123,14 @@ impl Pump {
                     Some(_) => return self.last::<R>(Status::expired()).await,
                     None => return self.last::<R>(Status::unauthorized()).await,
                 },
-                _ = epoch.changed(), if filtered => return self.last::<R>(Status::expired()).await,
+                _ = epoch.changed(), if by_policies => match self.sees_still::<R>().await {
+                    true => Ok(()),
+                    false => return self.last::<R>(Status::expired()).await,
+                },
+                _ = look.tick() => match self.time_is_up() && !self.sees_still::<R>().await {
+                    false => Ok(()),
+                    true => return self.last::<R>(Status::expired()).await,
+                },
                 event = events.next() => match event {
                     None => return,
                     Some(Err(error)) => return self.fail::<R>(error).await,
@@ -139,6 +154,41 @@ impl Pump {
         }
     }
 
+    /// Whether time alone may have changed what this reader may see.
+    fn time_is_up(&self) -> bool {
+        let now = self.app.clock.now();
+        let review = match &self.view {
+            View::All(Basis::Policies(review)) => *review,
+            View::All(Basis::Configuration) | View::Reachable(_) => None,
+        };
+        let expiry = self.person.who.principal.expires_at;
+        [review, expiry].into_iter().flatten().any(|at| at <= now)
+    }
+
+    /// Whether this reader may go on seeing everything. What somebody may reach is found out anew by a list.
+    async fn sees_still<R: Exposed>(&mut self) -> bool {
+        let now = self.app.clock.now();
+        let expired = self
+            .person
+            .who
+            .principal
+            .expires_at
+            .is_some_and(|end| end <= now);
+        if expired || matches!(self.view, View::Reachable(_)) {
+            return false;
+        }
+        let Ok(rights) = Rights::of(&self.app, &self.person.who, self.person.from).await else {
+            return false;
+        };
+        match rights.basis(Verb::Watch, R::RESOURCE, None) {
+            Some(basis) => {
+                self.view = View::All(basis);
+                true
+            }
+            None => false,
+        }
+    }
+
     fn sees_the_same(&self, now: &Authenticated) -> bool {
         let then = &self.person.who;
         now.role == then.role && *now.principal == *then.principal
@@ -146,7 +196,7 @@ impl Pump {
 
     /// What an event is to this reader.
     fn pass<R: Exposed>(&mut self, event: WatchEvent<R>) -> Option<WatchEvent<R>> {
-        if matches!(self.view, View::All) {
+        if matches!(self.view, View::All(_)) {
             return Some(event);
         }
         let now = self.app.clock.now();

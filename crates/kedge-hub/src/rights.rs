@@ -1,0 +1,180 @@
+//! What somebody may do at the hub itself: one place that every route asks.
+//!
+//! - The administrators of the configuration may do everything, whatever policies say: they are the way back in when
+//!   a policy went wrong.
+//! - Everybody else may do what [`policy::evaluate`] says of [`Action::Hub`]; a denial wins there as everywhere.
+//! - Whoever may not list servers sees those that a policy lets them reach.
+//! - Rights themselves are handed out only by those who have all of them: a policy with a `hub` section is written and
+//!   removed by administrators alone, or else a right to write policies would be every right.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use kedge_api::{
+    Server, Status, Time,
+    policy::{self, AccessRequest, Action, Decision, HubRights},
+    resources::{HubResource, HubRole, Verb},
+};
+use kedge_store::StoreError;
+
+use crate::{
+    app::App,
+    audit,
+    http::{Failure, Person},
+    people::{Authenticated, Role},
+    policies::Entry,
+};
+
+/// The rights of one person at one moment.
+#[derive(Clone, Debug)]
+pub struct Rights {
+    who: Authenticated,
+    from: IpAddr,
+    now: Time,
+    policies: Arc<Vec<Entry>>,
+}
+
+/// By what somebody may do something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Basis {
+    /// The configuration: it holds until that changes.
+    Configuration,
+    /// Policies: it holds until one of them changes, or until this moment.
+    Policies(Option<Time>),
+}
+
+impl Rights {
+    /// What `who`, who asks from this address, may do now.
+    ///
+    /// # Errors
+    /// When the policies cannot be read; nothing is allowed without them.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: it only reads.
+    pub async fn of(app: &App, who: &Authenticated, from: IpAddr) -> Result<Self, StoreError> {
+        Ok(Self {
+            who: who.clone(),
+            from,
+            now: app.clock.now(),
+            policies: app.policies.current(&*app.store).await?,
+        })
+    }
+
+    /// Whether they may, and by what.
+    #[must_use]
+    pub fn basis(&self, verb: Verb, resource: HubResource, name: Option<&str>) -> Option<Basis> {
+        if self.who.role == Role::Admin {
+            return Some(Basis::Configuration);
+        }
+        let decision = self.decide(verb, resource, name);
+        decision
+            .is_allowed()
+            .then_some(Basis::Policies(decision.review_at))
+    }
+
+    /// Whether they may.
+    #[must_use]
+    pub fn may(&self, verb: Verb, resource: HubResource, name: Option<&str>) -> bool {
+        self.basis(verb, resource, name).is_some()
+    }
+
+    /// Lets them pass who may.
+    ///
+    /// # Errors
+    /// 403 for everybody else.
+    pub fn require(
+        &self,
+        verb: Verb,
+        resource: HubResource,
+        name: Option<&str>,
+    ) -> Result<(), Failure> {
+        if self.may(verb, resource, name) {
+            return Ok(());
+        }
+        let words = format!("you may not {verb} {resource} of this hub; ask an administrator");
+        Err(Status::forbidden(words).into())
+    }
+
+    /// Lets those pass who may hand out rights.
+    ///
+    /// # Errors
+    /// 403 for everybody else.
+    pub fn require_admin(&self) -> Result<(), Failure> {
+        if self.is_admin() {
+            return Ok(());
+        }
+        let words = "only an administrator of this hub may write a policy with `spec.hub`: it hands out rights";
+        Err(Status::forbidden(words).into())
+    }
+
+    /// Whether they have every right, by configuration or by role.
+    #[must_use]
+    pub fn is_admin(&self) -> bool {
+        if self.who.role == Role::Admin {
+            return true;
+        }
+        let rights = self.by_policies();
+        rights.roles.contains(&HubRole::Admin)
+            && rights.denied_roles.is_empty()
+            && rights.denied_rules.is_empty()
+    }
+
+    /// Whether a policy lets them reach the server, so that they may know of it.
+    #[must_use]
+    pub fn reaches(&self, server: &Server, now: Time) -> bool {
+        let policies = self.policies.iter().map(Entry::policy);
+        policy::may_see(policies, &self.who.principal, server, now)
+    }
+
+    /// All of it in short, for the person.
+    #[must_use]
+    pub fn summary(&self) -> HubRights {
+        let mut rights = self.by_policies();
+        if self.who.role == Role::Admin {
+            rights = HubRights::default();
+            rights.roles.insert(HubRole::Admin);
+        }
+        rights
+    }
+
+    fn by_policies(&self) -> HubRights {
+        let policies = self.policies.iter().map(Entry::policy);
+        policy::hub_rights(policies, &self.who.principal, self.now, Some(self.from))
+    }
+
+    fn decide(&self, verb: Verb, resource: HubResource, name: Option<&str>) -> Decision {
+        let request = AccessRequest {
+            principal: &self.who.principal,
+            action: Action::Hub {
+                verb,
+                resource,
+                name,
+            },
+            source: Some(self.from),
+            now: self.now,
+            opened: None,
+            sessions: 0,
+        };
+        policy::evaluate(self.policies.iter().map(Entry::policy), &request)
+    }
+}
+
+/// Writes down that somebody tried to change what they may not. Who tries without end is written down as often as
+/// they may ask for sessions.
+pub(crate) fn note_refused_write(
+    app: &App,
+    person: &Person,
+    verb: Verb,
+    kind: &'static str,
+    name: &str,
+    failure: &Failure,
+) {
+    let principal = &person.who.principal;
+    let source = (
+        principal.issuer.as_str().to_owned(),
+        principal.subject.as_str().to_owned(),
+    );
+    if app.openings.take(source, std::time::Instant::now()).is_ok() {
+        audit::write_refused(person.actor(), verb, kind, name, failure.message());
+    }
+}
