@@ -36,6 +36,14 @@ pub enum FileError {
         /// The path.
         path: PathBuf,
     },
+    /// A secret's file belongs to somebody else, who could put another secret there.
+    #[error("{} holds a secret and belongs to the user {owner}", path.display())]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+        /// Its owner's number.
+        owner: u32,
+    },
     /// A secret's file can be read by the group or by everybody.
     #[error("{} holds a secret and has mode {mode:04o}: others can read it", path.display())]
     Exposed {
@@ -66,6 +74,10 @@ impl FileError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Exposed { path, .. } => Some(format!("chmod 600 {}", path.display())),
+            Self::Foreign { path, .. } => Some(format!(
+                "use a file of your own in place of {}",
+                path.display()
+            )),
             _ => None,
         }
     }
@@ -184,6 +196,28 @@ pub fn read_secret_bytes(path: &Path) -> Result<SecretSlice<u8>, FileError> {
     Ok(SecretSlice::from(read_secret_raw(path)?.to_vec()))
 }
 
+/// Reads a secret of at most `limit` bytes that decides as whom somebody acts: besides what
+/// [`read_secret_bytes`] asks for, the file must belong to whoever runs this program, or to root.
+/// A symbolic link is followed; the file it leads to is the one that is judged.
+///
+/// # Errors
+///
+/// As [`read_secret_bytes`], and [`FileError::Foreign`].
+pub fn read_own_secret(path: &Path, limit: u64) -> Result<Zeroizing<Vec<u8>>, FileError> {
+    let (mut file, metadata) = open(path)?;
+    let owner = metadata.uid();
+    if owner != 0 && owner != rustix::process::geteuid().as_raw() {
+        return Err(FileError::Foreign {
+            path: path.to_owned(),
+            owner,
+        });
+    }
+    refuse_exposed(path, &metadata)?;
+    let mut bytes = room_for_secret(limit);
+    read_into(&mut file, path, limit, &mut bytes)?;
+    Ok(bytes)
+}
+
 /// Reads a secret that is text from standard input, up to its end. Who may read the file or pipe
 /// behind it is for whoever opened it to know.
 ///
@@ -192,7 +226,7 @@ pub fn read_secret_bytes(path: &Path) -> Result<SecretSlice<u8>, FileError> {
 /// [`FileError::TooLong`], [`FileError::NotText`] or [`FileError::Io`], about `standard input`.
 pub fn read_secret_from_stdin() -> Result<SecretString, FileError> {
     let path = Path::new("standard input");
-    let mut bytes = room_for_secret();
+    let mut bytes = room_for_secret(defaults::SECRET_BYTES);
     read_into(
         &mut io::stdin().lock(),
         path,
@@ -204,6 +238,13 @@ pub fn read_secret_from_stdin() -> Result<SecretString, FileError> {
 
 fn read_secret_raw(path: &Path) -> Result<Zeroizing<Vec<u8>>, FileError> {
     let (mut file, metadata) = open(path)?;
+    refuse_exposed(path, &metadata)?;
+    let mut bytes = room_for_secret(defaults::SECRET_BYTES);
+    read_into(&mut file, path, defaults::SECRET_BYTES, &mut bytes)?;
+    Ok(bytes)
+}
+
+fn refuse_exposed(path: &Path, metadata: &fs::Metadata) -> Result<(), FileError> {
     let mode = metadata.mode() & 0o7777;
     if metadata.is_file() && mode & 0o077 != 0 && !is_credential(path) {
         return Err(FileError::Exposed {
@@ -211,14 +252,12 @@ fn read_secret_raw(path: &Path) -> Result<Zeroizing<Vec<u8>>, FileError> {
             mode,
         });
     }
-    let mut bytes = room_for_secret();
-    read_into(&mut file, path, defaults::SECRET_BYTES, &mut bytes)?;
-    Ok(bytes)
+    Ok(())
 }
 
 /// Sized at once, so that no copy of the secret stays behind in a buffer that grew.
-fn room_for_secret() -> Zeroizing<Vec<u8>> {
-    let room = usize::try_from(defaults::SECRET_BYTES).unwrap_or(usize::MAX);
+fn room_for_secret(limit: u64) -> Zeroizing<Vec<u8>> {
+    let room = usize::try_from(limit).unwrap_or(usize::MAX);
     Zeroizing::new(Vec::with_capacity(room.saturating_add(1)))
 }
 
@@ -371,6 +410,28 @@ mod tests {
         }
         write_whole(&path, 0o400, b" s3cret\n").unwrap();
         assert_eq!(read_secret(&path).unwrap().expose_secret(), "s3cret");
+    }
+
+    #[test]
+    fn a_secret_of_somebody_else_is_refused_also_behind_a_link() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, link) = (folder.path().join("token"), folder.path().join("link"));
+        write_whole(&path, 0o600, b"s3cret").unwrap();
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        assert_eq!(*read_own_secret(&link, 6).unwrap(), b"s3cret");
+        assert!(matches!(
+            read_own_secret(&link, 5),
+            Err(FileError::TooLong { .. })
+        ));
+        // Only root can give a file away; the others have none that is not theirs or root's.
+        if std::os::unix::fs::chown(&path, Some(12345), None).is_ok() {
+            let error = read_own_secret(&link, 6).unwrap_err();
+            assert!(
+                matches!(error, FileError::Foreign { owner: 12345, .. }),
+                "{error}"
+            );
+            assert!(error.hint().is_some());
+        }
     }
 
     #[test]
