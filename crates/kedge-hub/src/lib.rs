@@ -22,6 +22,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod daemon;
+pub mod decision;
 pub mod defaults;
 pub mod enrol;
 mod handshake;
