@@ -9,6 +9,8 @@
 mod error;
 mod health;
 mod http;
+#[cfg(feature = "login")]
+pub mod login;
 mod rules;
 mod verifier;
 

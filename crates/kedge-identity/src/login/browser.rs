@@ -1,0 +1,140 @@
+//! The authorization code flow (OpenID Connect Core §3.1), with a browser on this machine.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use openidconnect::core::CoreResponseType;
+use openidconnect::{
+    AuthenticationFlow, AuthorizationCode, CsrfToken, Nonce, PkceCodeChallenge, PkceCodeVerifier,
+    RedirectUrl, Scope,
+};
+use secrecy::{ExposeSecret as _, SecretString};
+use tokio::time::timeout;
+use url::Url;
+
+use super::error::LoginFlowError;
+use super::redirect::{Expected, Redirect};
+use super::{Provider, TokenSet, defaults};
+
+/// How somebody logs in with a browser.
+#[derive(Clone, Copy, Debug)]
+pub struct BrowserOptions {
+    /// Whether they prove anew who they are, although the issuer knows them from before: for policies that want a
+    /// fresh proof.
+    pub reauthenticate: bool,
+    /// How long they have.
+    pub deadline: Duration,
+}
+
+impl Default for BrowserOptions {
+    fn default() -> Self {
+        Self {
+            reauthenticate: false,
+            deadline: defaults::BROWSER_TIME,
+        }
+    }
+}
+
+/// What was sent along with the browser, and must come back.
+struct Sent {
+    redirect: RedirectUrl,
+    verifier: PkceCodeVerifier,
+    nonce: Nonce,
+}
+
+impl Provider {
+    /// Sends the person's browser to the issuer and waits for its answer on a free port of 127.0.0.1. `open` is
+    /// called once, with the address to open, when the port is there; that it opened nothing is no failure: the person
+    /// may open the address themselves, on this machine.
+    ///
+    /// # Errors
+    ///
+    /// [`LoginFlowError::Deadline`], [`LoginFlowError::Refused`], [`LoginFlowError::MixUp`], [`LoginFlowError::Token`],
+    /// and whatever else an issuer may do. The page in the browser says the same.
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe: the port is closed, and a code that was not exchanged yet is worth nothing to anybody.
+    pub async fn with_browser(
+        &self,
+        options: BrowserOptions,
+        open: impl FnOnce(&Url),
+    ) -> Result<TokenSet, LoginFlowError> {
+        let redirect = Redirect::listen().await.map_err(LoginFlowError::Listen)?;
+        let address = redirect.url();
+        let begun = (self.client.clock)();
+        let redirect_url = RedirectUrl::new(address.clone())
+            .map_err(|error| LoginFlowError::answer(&address, error.to_string()))?;
+        let (url, state, sent) = self.question(redirect_url, options);
+        let expected = Expected {
+            state: SecretString::from(state.secret().as_str()),
+            issuer: self.client.issuer.clone(),
+            names_itself: self.metadata.names_itself,
+        };
+        open(&url);
+        let finish = async |code: SecretString| {
+            let (tokens, verified) = self.exchange(&code, sent).await?;
+            if options.reauthenticate
+                && let Some(at) = verified.authenticated_at
+                && at.saturating_add(defaults::REAUTHENTICATION_LEEWAY) < begun
+            {
+                return Err(LoginFlowError::NotReauthenticated {
+                    issuer: self.client.issuer.clone(),
+                    at,
+                });
+            }
+            Ok(tokens)
+        };
+        let after = options.deadline;
+        timeout(after, redirect.serve(expected, finish))
+            .await
+            .unwrap_or(Err(LoginFlowError::Deadline { after }))
+    }
+
+    /// The address that the browser is sent to.
+    fn question(&self, redirect: RedirectUrl, options: BrowserOptions) -> (Url, CsrfToken, Sent) {
+        let (challenge, verifier) = PkceCodeChallenge::new_random_sha256();
+        let flow = AuthenticationFlow::<CoreResponseType>::AuthorizationCode;
+        let mut request = self
+            .flows
+            .authorize_url(flow, CsrfToken::new_random, Nonce::new_random)
+            .set_redirect_uri(Cow::Owned(redirect.clone()))
+            .set_pkce_challenge(challenge)
+            .add_scopes(self.scopes.iter().cloned().map(Scope::new));
+        let anew = [("prompt", "login"), ("max_age", "0")];
+        for (name, value) in &self.client.authorization_parameters {
+            if !(options.reauthenticate && anew.iter().any(|(ours, _)| ours == name)) {
+                request = request.add_extra_param(name.as_str(), value.as_str());
+            }
+        }
+        if options.reauthenticate {
+            for (name, value) in anew {
+                request = request.add_extra_param(name, value);
+            }
+        }
+        let (url, state, nonce) = request.url();
+        let sent = Sent {
+            redirect,
+            verifier,
+            nonce,
+        };
+        (url, state, sent)
+    }
+
+    async fn exchange(
+        &self,
+        code: &SecretString,
+        sent: Sent,
+    ) -> Result<(TokenSet, std::sync::Arc<crate::Verified>), LoginFlowError> {
+        let code = AuthorizationCode::new(code.expose_secret().to_owned());
+        let granted = self
+            .flows
+            .exchange_code(code)
+            .set_pkce_verifier(sent.verifier)
+            .set_redirect_uri(Cow::Owned(sent.redirect))
+            .request_async(&self.sender())
+            .await
+            .map_err(|failure| self.failed(self.metadata.token.as_str(), failure))?;
+        self.believe(granted, Some(sent.nonce.secret())).await
+    }
+}
