@@ -4,7 +4,7 @@
 
 use kedge_api::login::{LoginError, LoginOrigin};
 use kedge_api::resources::ServerSpec;
-use kedge_api::{AuthMethod, Login, LoginMapping, Principal};
+use kedge_api::{AuthMethod, Login, LoginMapping, Principal, Standing};
 use serde_json::{Value, json};
 
 #[test]
@@ -111,6 +111,7 @@ fn a_mail_address_counts_only_when_verified() {
     let mapping = LoginMapping {
         claim: "email".into(),
         local_part_domains: vec!["corp.example".into()],
+        ..LoginMapping::default()
     };
     for (verified, expected) in [
         (json!(true), Ok("alice".to_owned())),
@@ -128,6 +129,109 @@ fn a_mail_address_counts_only_when_verified() {
             expected
         );
     }
+}
+
+/// The table is compared with the claim as it is: what is in it is meant, whatever it looks like.
+#[test]
+fn exceptions_name_the_login_of_single_values() {
+    let mapping: LoginMapping = serde_json::from_value(json!({
+        "exceptions": {"Alice.Smith": "asmith", "alice@evil.example": "guest", "../x": "dots", "alice": "alice2"},
+    }))
+    .unwrap();
+    for (claim, expected) in [
+        ("Alice.Smith", Some("asmith")),
+        ("alice@evil.example", Some("guest")),
+        ("../x", Some("dots")),
+        ("alice", Some("alice2")),
+        ("bob", Some("bob")),
+        ("alice.smith", None),
+        ("Alice.Smith ", None),
+        ("bob@evil.example", None),
+    ] {
+        let login = mapping.from_claims(&person(json!(claim))).ok();
+        assert_eq!(login.as_ref().map(Login::as_str), expected, "{claim}");
+    }
+    assert!(
+        mapping
+            .from_claims(&person(json!(["Alice.Smith"])))
+            .is_err()
+    );
+    let to_nobody = json!({"exceptions": {"x": "-oProxyCommand"}});
+    assert!(serde_json::from_value::<LoginMapping>(to_nobody).is_err());
+}
+
+#[test]
+fn an_exception_for_a_mail_address_needs_it_verified_too() {
+    let mapping: LoginMapping = serde_json::from_value(json!({
+        "claim": "email", "exceptions": {"alice.smith@corp.example": "asmith"},
+    }))
+    .unwrap();
+    let mut person = person(json!("ignored"));
+    person
+        .claims
+        .insert("email".into(), json!("alice.smith@corp.example"));
+    for verified in [
+        None,
+        Some(json!(false)),
+        Some(json!("true")),
+        Some(json!(1)),
+    ] {
+        match verified {
+            Some(verified) => person.claims.insert("email_verified".into(), verified),
+            None => person.claims.remove("email_verified"),
+        };
+        assert_eq!(
+            mapping.from_claims(&person),
+            Err(LoginError::EmailNotVerified)
+        );
+    }
+    person.claims.insert("email_verified".into(), json!(true));
+    assert_eq!(mapping.from_claims(&person).unwrap(), "asmith");
+}
+
+#[test]
+fn hostile_claims_name_nobody() {
+    let mapping = LoginMapping {
+        local_part_domains: vec!["corp.example".into()],
+        ..LoginMapping::default()
+    };
+    for hostile in [
+        json!("../x"),
+        json!("-oProxyCommand=id"),
+        json!("Alice"),
+        json!("name@evil.example"),
+        json!("-l@corp.example"),
+        json!("аlice"),  // Cyrillic а
+        json!("ａlice"), // full width
+        json!("alice\u{200b}"),
+        json!("alice\n"),
+        json!("alice\0root"),
+        json!("alice;id"),
+        json!("alice root"),
+        json!(""),
+        json!("@"),
+        json!("a".repeat(33)),
+        json!("a".repeat(64 * 1024)),
+        json!(["alice"]),
+        json!(["alice", "root"]),
+        json!({"0": "alice"}),
+        json!(0),
+        json!(1000),
+        json!(true),
+        json!(null),
+    ] {
+        let refused = mapping.from_claims(&person(hostile.clone())).unwrap_err();
+        let shown = refused.to_string();
+        assert!(!shown.chars().any(char::is_control), "{shown:?}");
+        assert!(shown.len() < 1024, "{} bytes", shown.len());
+    }
+    // Root is a legal login: whether somebody may be it is the policy's business.
+    assert!(
+        mapping
+            .from_claims(&person(json!("root")))
+            .unwrap()
+            .is_root()
+    );
 }
 
 #[test]
@@ -209,9 +313,13 @@ fn person(preferred_username: Value) -> Principal {
     Principal {
         issuer: "static".parse().unwrap(),
         subject: "alice".parse().unwrap(),
+        user: "alice".parse().unwrap(),
         claims: [("preferred_username".to_owned(), preferred_username)].into(),
         groups: Default::default(),
         method: AuthMethod::StaticToken,
+        standing: Standing::Home,
+        authenticated_at: None,
+        expires_at: None,
     }
 }
 

@@ -4,14 +4,20 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use kedge_api::resources::{CONNECTED, HOST_KEY_VERIFIED, READY};
+use kedge_api::expression::Operator;
+use kedge_api::login::LoginOrigin;
+use kedge_api::policy::PolicyReason;
+use kedge_api::resources::{
+    CONNECTED, Day, Effect, HOST_KEY_VERIFIED, HubResource, HubRole, READY, Verb,
+};
 use kedge_api::rest::{
-    AgentReport, Discovery, Enrolled, Enrollment, HostKeyAcceptance, ServerAccess, SessionList,
-    WhoAmI,
+    AgentReport, Discovery, Enrolled, Enrollment, Explanation, ExplanationRequest, FactOrigin,
+    History, HistoryEvent, HostKeyAcceptance, Replay, ReplayRequest, ServerAccess, SessionList,
+    Verdict, WhoAmI,
 };
 use kedge_api::{
     AccessPolicy, AuthMethod, Condition, ConditionStatus, JoinToken, List, ObjectMeta, Permission,
-    Resource, Server, ServerPhase, Status, StatusReason,
+    Resource, Server, ServerPhase, Standing, Status, StatusReason,
 };
 use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::Value;
@@ -40,6 +46,11 @@ fn every_field_is_in_the_reference_and_every_field_there_is_real() {
         ("WhoAmI", fields::<WhoAmI>(&[])),
         ("ServerAccess", fields::<ServerAccess>(&[])),
         ("SessionList", fields::<SessionList>(&[])),
+        ("ExplanationRequest", fields::<ExplanationRequest>(&[])),
+        ("Explanation", fields::<Explanation>(&[])),
+        ("History", fields::<History>(&[])),
+        ("ReplayRequest", fields::<ReplayRequest>(&["AccessPolicy"])),
+        ("Replay", fields::<Replay>(&["HistoryRecord"])),
     ] {
         let text = sections
             .get(section)
@@ -84,12 +95,41 @@ fn every_word_and_name_is_there() {
     AuthMethod::KNOWN
         .iter()
         .for_each(|method| has("Discovery", method.as_str()));
+    for (section, words) in [
+        ("AccessPolicy", words(Effect::ALL)),
+        ("AccessPolicy", words(Operator::ALL)),
+        ("AccessPolicy", words(HubRole::ALL)),
+        ("AccessPolicy", words(Verb::ALL)),
+        ("AccessPolicy", words(HubResource::ALL)),
+        ("AccessPolicy", words(Day::ALL)),
+        ("Explanation", words(LoginOrigin::ALL)),
+        ("Explanation", words(Verdict::KNOWN)),
+        ("Explanation", words(FactOrigin::KNOWN)),
+        ("History", words(HistoryEvent::KNOWN)),
+        ("History", words(Standing::ALL)),
+    ] {
+        words.iter().for_each(|word| has(section, word));
+    }
     for event in ["ADDED", "MODIFIED", "DELETED", "BOOKMARK", "ERROR"] {
         has("Watches", event);
     }
     kind::<Server>(&sections);
     kind::<AccessPolicy>(&sections);
     kind::<JoinToken>(&sections);
+}
+
+#[test]
+fn every_reason_of_a_policy_is_there() {
+    let schema = SchemaGenerator::default().into_root_schema_for::<PolicyReason>();
+    let variants = schema.as_value()["oneOf"].as_array().unwrap();
+    let codes = variants
+        .iter()
+        .map(|variant| variant["properties"]["code"]["const"].as_str().unwrap())
+        .filter(|code| *code != "unknown");
+    assert_eq!(
+        table(&sections()["Explanation"], "code"),
+        codes.map(str::to_owned).collect()
+    );
 }
 
 #[test]
@@ -101,6 +141,10 @@ fn the_examples_are_objects() {
     };
     kedge_api::decode::object::<Server>(example("Server").as_bytes(), None).unwrap();
     kedge_api::decode::object::<AccessPolicy>(example("AccessPolicy").as_bytes(), None).unwrap();
+}
+
+fn words(values: &[impl ToString]) -> Vec<String> {
+    values.iter().map(ToString::to_string).collect()
 }
 
 fn kind<R: Resource>(sections: &BTreeMap<String, String>) {

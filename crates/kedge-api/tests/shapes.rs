@@ -5,19 +5,22 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use insta::assert_json_snapshot;
+use kedge_api::login::LoginOrigin;
 use kedge_api::meta::{Changed, set_condition};
 use kedge_api::resources::{
     AccessPolicySpec, CONNECTED, HOST_KEY_VERIFIED, IssuedJoinToken, JoinTokenSpec,
     JoinTokenStatus, ServerSpec,
 };
 use kedge_api::rest::{
-    AgentReport, Authentication, Discovery, Enrolled, Enrollment, HostKeyAcceptance, HubIdentity,
-    ServerAccess, SessionInfo, SessionList, WhoAmI,
+    AgentReport, AssumedFact, Authentication, Discovery, Enrolled, Enrollment, Explanation,
+    ExplanationRequest, FactOrigin, History, HistoryEvent, HistoryRecord, HostKeyAcceptance,
+    HubIdentity, IssuerInfo, Replay, ReplayChange, ReplayRequest, ServerAccess, SessionInfo,
+    SessionList, Verdict, WhoAmI,
 };
 use kedge_api::{
     AccessPolicy, AgentKey, AuthMethod, ConditionStatus, FieldError, HostKey, HostKeys, HubId,
-    JoinToken, JoinTokenSecret, List, Permission, Resource, ResourceVersion, Server, ServerPhase,
-    SessionId, Status, StatusReason, Time, Uid, WatchEvent,
+    JoinToken, JoinTokenSecret, List, Permission, Principal, Resource, ResourceVersion, Server,
+    ServerPhase, SessionId, Standing, Status, StatusReason, Time, Uid, WatchEvent,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -37,6 +40,25 @@ fn a_server() {
 #[test]
 fn an_access_policy() {
     let policy = policy();
+    assert_json_snapshot!(policy);
+    same(&policy);
+}
+
+#[test]
+fn a_denial() {
+    let spec: AccessPolicySpec = serde_json::from_value(json!({
+        "effect": "Deny",
+        "subjects": {"users": ["*"]},
+        "servers": {"names": ["*"]},
+        "logins": ["*"],
+        "permissions": ["*"],
+        "hub": {
+            "roles": ["viewer"],
+            "rules": [{"verbs": ["*", "delete"], "resources": ["servers", "*"], "resourceNames": ["web01"]}],
+        },
+    }))
+    .unwrap();
+    let policy = AccessPolicy::new("freeze".parse().unwrap(), spec);
     assert_json_snapshot!(policy);
     same(&policy);
 }
@@ -152,7 +174,16 @@ fn rest_bodies() {
         version: "0.1.0".parse().unwrap(),
         protocols: vec!["kedge.v1".to_owned()],
         authentication: Authentication {
-            methods: vec![AuthMethod::StaticToken],
+            methods: vec![AuthMethod::Oidc, AuthMethod::StaticToken],
+            issuers: vec![IssuerInfo {
+                name: "corp".parse().unwrap(),
+                issuer: "https://id.example/realms/main".parse().unwrap(),
+                client_id: "kedge".to_owned(),
+                scopes: vec!["openid".to_owned(), "offline_access".to_owned()],
+                public_client_secret: Some("no-secret".to_owned()),
+                certificate_authorities: Some("-----BEGIN CERTIFICATE-----\n…".to_owned()),
+                authorization_parameters: [("prompt".to_owned(), "consent".to_owned())].into(),
+            }],
         },
         suffix: "kedge".parse().unwrap(),
         certificate_pin: Some("sha256:AAAA".to_owned()),
@@ -185,14 +216,20 @@ fn rest_bodies() {
     };
     let who = WhoAmI {
         issuer: "static".parse().unwrap(),
-        subject: "alice".parse().unwrap(),
+        subject: "a1b2c3".parse().unwrap(),
+        user: "alice".parse().unwrap(),
         groups: BTreeSet::from(["dev".parse().unwrap()]),
         claims: [("preferred_username".to_owned(), json!("alice"))].into(),
         method: AuthMethod::StaticToken,
         login: Some("alice".parse().unwrap()),
         login_error: None,
         permissions: vec!["admin".to_owned()],
-        expires_at: None,
+        hub_rights: serde_json::from_value(json!({
+            "roles": ["viewer"], "rules": [{"verbs": ["create"], "resources": ["jointokens"]}],
+        }))
+        .unwrap(),
+        authenticated_at: Some(now()),
+        expires_at: Some("2026-01-01T13:00:00Z".parse().unwrap()),
     };
     let access = ServerAccess {
         server: "web01".parse().unwrap(),
@@ -338,16 +375,165 @@ fn server() -> Server {
     server
 }
 
+#[test]
+fn explanations() {
+    let request = json!({"user": "alice", "server": "web01"});
+    let request: ExplanationRequest = serde_json::from_value(request).unwrap();
+    assert_json_snapshot!("explanation_request", request);
+    let trace = serde_json::from_value(json!([
+        {"policy": "a", "effect": "Allow", "matched": true, "reason": {"code": "matches"}},
+        {"policy": "b", "effect": "Deny", "matched": false, "reason": {"code": "claim", "index": 1}},
+        {"policy": "c", "effect": "Allow", "matched": false, "reason": {"code": "of-a-newer-hub", "why": "x"}},
+    ]))
+    .unwrap();
+    let explanation = Explanation {
+        allowed: true,
+        outcome: Verdict::Allowed,
+        policy: Some("a".parse().unwrap()),
+        at: now(),
+        login: Some("alice".parse().unwrap()),
+        login_origin: Some(LoginOrigin::Claim),
+        login_error: None,
+        max_session: Some("8h".parse().unwrap()),
+        review_at: None,
+        trace,
+        assumed: vec![AssumedFact {
+            fact: "groups".to_owned(),
+            value: json!(["dev"]),
+            origin: FactOrigin::LastSeen,
+            seen: Some(now()),
+        }],
+    };
+    assert_json_snapshot!("explanation", explanation);
+    same(&explanation);
+}
+
+#[test]
+fn history_and_replays() {
+    let record = record();
+    assert_json_snapshot!(
+        "history",
+        History {
+            items: vec![record.clone()],
+            continue_token: Some("17".to_owned()),
+        }
+    );
+    same(&record);
+    let request = ReplayRequest {
+        since: now(),
+        continue_token: None,
+        policies: vec![policy()],
+        remove: vec!["old".parse().unwrap()],
+    };
+    same(&request);
+    assert_json_snapshot!(
+        "replay",
+        Replay {
+            examined: 2,
+            unchanged: 1,
+            changed: vec![ReplayChange {
+                record,
+                before: Verdict::Allowed,
+                after: Verdict::Denied,
+                policy: Some("freeze".parse().unwrap()),
+            }],
+            continue_token: None,
+        }
+    );
+}
+
+/// What was is judged by what was known then.
+#[test]
+fn a_record_can_be_judged_again() {
+    let open = |logins: serde_json::Value| {
+        let spec = json!({"subjects": {"users": ["alice"]}, "servers": {"matchLabels": {"env": "prod"}}, "logins": logins});
+        AccessPolicy::new("p".parse().unwrap(), serde_json::from_value(spec).unwrap())
+    };
+    let judge = |record: &HistoryRecord, policy: &AccessPolicy| {
+        record
+            .judge([policy])
+            .map(|decision| Verdict::from(&decision.outcome))
+    };
+    let record = record();
+    assert_eq!(
+        judge(&record, &open(json!(["deploy"]))),
+        Some(Verdict::Allowed)
+    );
+    assert_eq!(
+        judge(&record, &open(json!(["{login}"]))),
+        Some(Verdict::NoPolicy)
+    );
+    let unlabelled = HistoryRecord {
+        server_labels: Some(Default::default()),
+        ..record.clone()
+    };
+    assert_eq!(
+        judge(&unlabelled, &open(json!(["deploy"]))),
+        Some(Verdict::NoPolicy)
+    );
+    let nowhere = HistoryRecord {
+        server_labels: None,
+        ..record.clone()
+    };
+    assert_eq!(judge(&nowhere, &open(json!(["deploy"]))), None);
+    let nobody = HistoryRecord {
+        login: None,
+        ..record
+    };
+    assert_eq!(judge(&nobody, &open(json!(["deploy"]))), None);
+}
+
+fn record() -> HistoryRecord {
+    HistoryRecord {
+        at: now(),
+        event: HistoryEvent::Opened,
+        session: Some(SessionId::from_bytes([5; 16])),
+        principal: Principal {
+            issuer: "https://id.example/".parse().unwrap(),
+            subject: "a1b2c3".parse().unwrap(),
+            user: "alice".parse().unwrap(),
+            claims: [("preferred_username".to_owned(), json!("alice"))].into(),
+            groups: BTreeSet::from(["dev".parse().unwrap()]),
+            method: AuthMethod::Oidc,
+            standing: Standing::Home,
+            authenticated_at: Some(now()),
+            expires_at: None,
+        },
+        server: "web01".parse().unwrap(),
+        server_labels: Some(server().metadata.labels),
+        ssh_user: None,
+        login_requested: Some("deploy".parse().unwrap()),
+        login: Some("deploy".parse().unwrap()),
+        origin: Some(LoginOrigin::Requested),
+        permission: Permission::Ssh,
+        source: "203.0.113.9".parse().unwrap(),
+        sessions: 1,
+        policy: Some("dev-web".parse().unwrap()),
+        code: None,
+        reason: None,
+    }
+}
+
 fn policy() -> AccessPolicy {
     let spec: AccessPolicySpec = serde_json::from_value(json!({
-        "subjects": {"users": ["alice"], "groups": ["dev"], "claims": {"department": ["rnd"]}},
-        "servers": {"names": ["web01"], "matchLabels": {"env": "prod"}},
-        "logins": ["{login}", "deploy"],
+        "subjects": {"users": ["alice"], "groups": ["dev"], "issuers": ["static", "https://id.example/"],
+            "claims": [{"key": "department", "operator": "NotIn", "values": ["guests"]}, {"key": "acr", "operator": "Exists"}]},
+        "servers": {
+            "names": ["web01"],
+            "matchLabels": {"env": "prod"},
+            "matchExpressions": [{"key": "tier", "operator": "In", "values": ["web", "db"]}],
+        },
+        "logins": ["{login}", "deploy", "{unix_logins}"],
         "permissions": ["ssh"],
         "constraints": {
             "sourceRanges": ["10.0.0.0/8", "2001:db8::/32"],
-            "maxSessionSeconds": 3600,
+            "notBefore": "2026-01-01T00:00:00Z",
             "notAfter": "2026-12-31T23:59:59Z",
+            "timeWindows": [{"days": ["Mon", "Fri"], "from": "08:00", "to": "24:00", "timeZone": "europe/berlin"}],
+            "maxSession": "60m",
+            "maxAuthAge": "12h",
+            "requiredClaims": [{"key": "amr", "operator": "In", "values": ["mfa"]}],
+            "maxSessions": 5,
         },
     }))
     .unwrap();
