@@ -122,7 +122,7 @@ function provider(url) {
     cookies: { keys: [randomBytes(16).toString('hex')] },
     scopes: ['openid', 'offline_access', 'profile', 'email', 'groups'],
     claims: {
-      openid: ['sub', 'amr'],
+      openid: ['sub'],
       profile: ['preferred_username', 'name', 'department'],
       email: ['email', 'email_verified'],
       groups: ['groups', 'roles'],

@@ -9,9 +9,12 @@
 //!  Person ── kedge / ssh ──► Hub ◄── Wire ◄── Agent ──► Sshd | Target
 //!                             ▲
 //!              peers: TLS, HTTP, WebSocket and frames by hand, well or badly
+//!
+//!  Browser ── forms ──► Issuer (ours, misbehaves on demand) | Provider (a certified one, run by Node)
 //! ```
 //!
-//! Without the feature `peers` it needs little and compiles in seconds; `cargo xtask demo` uses that half.
+//! Without the features `peers` and `issuer` it needs little and compiles in seconds; `cargo xtask demo` uses that
+//! half, and the program `kedge-demo-issuer`.
 
 pub mod agent;
 pub mod browser;
@@ -19,6 +22,7 @@ pub mod case;
 pub mod census;
 pub mod connect_proxy;
 pub mod defaults;
+pub mod demo_issuer;
 pub mod form;
 pub mod hub;
 mod hub_options;
