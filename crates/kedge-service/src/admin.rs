@@ -25,9 +25,13 @@ use crate::metrics::{self, Metrics};
 use crate::shutdown::{Shutdown, Stage};
 
 /// Whether the daemon can do its work, and if not, what is missing. Clones are handles.
+///
+/// Besides what is missing there is what is *noted*: it does not work as it should, and sending callers elsewhere would
+/// not help them. `/ready` says it and stays 200.
 #[derive(Clone, Debug)]
 pub struct Readiness {
     missing: Arc<watch::Sender<BTreeMap<&'static str, String>>>,
+    notes: Arc<watch::Sender<Vec<String>>>,
 }
 
 impl Readiness {
@@ -36,7 +40,19 @@ impl Readiness {
     pub fn new() -> Self {
         Self {
             missing: Arc::new(watch::Sender::new(BTreeMap::new())),
+            notes: Arc::new(watch::Sender::new(Vec::new())),
         }
+    }
+
+    /// What is to be noted from now on, a line each, in place of what was.
+    pub fn note(&self, lines: Vec<String>) {
+        self.notes.send_replace(lines);
+    }
+
+    /// What is noted now.
+    #[must_use]
+    pub fn notes(&self) -> Vec<String> {
+        self.notes.borrow().clone()
     }
 
     /// `part` does not work; `reason` is shown to whoever asks.
@@ -161,14 +177,20 @@ async fn ready(State(shared): State<Shared>) -> impl IntoResponse {
     if shared.shutdown.stage() > Stage::Running {
         reasons.insert("shutdown", "the daemon is stopping".to_owned());
     }
+    let notes: String = shared
+        .readiness
+        .notes()
+        .iter()
+        .map(|line| format!("{line}\n"))
+        .collect();
     if reasons.is_empty() {
-        return (StatusCode::OK, "ready\n".to_owned());
+        return (StatusCode::OK, format!("ready\n{notes}"));
     }
-    let lines = reasons
+    let lines: String = reasons
         .iter()
         .map(|(part, reason)| format!("{part}: {reason}\n"))
         .collect();
-    (StatusCode::SERVICE_UNAVAILABLE, lines)
+    (StatusCode::SERVICE_UNAVAILABLE, format!("{lines}{notes}"))
 }
 
 async fn render(State(shared): State<Shared>) -> impl IntoResponse {
@@ -237,6 +259,20 @@ mod tests {
             fetch(running.address, "/ready")
                 .await
                 .starts_with("HTTP/1.1 200 ")
+        );
+        let line = "issuer corp: does not answer".to_owned();
+        running.readiness.note(vec![line]);
+        let answer = fetch(running.address, "/ready").await;
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+        assert!(
+            answer.ends_with("ready\nissuer corp: does not answer\n"),
+            "{answer}"
+        );
+        running.readiness.note(Vec::new());
+        assert!(
+            fetch(running.address, "/ready")
+                .await
+                .ends_with("\r\n\r\nready\n")
         );
         assert!(
             fetch(running.address, "/nothing")

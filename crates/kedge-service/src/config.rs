@@ -119,7 +119,8 @@ impl Source {
     }
 
     /// The error for a value that parsed and still cannot be, such as two keys that exclude each
-    /// other. `key` is dotted (`tls.certificate`) and need not be in the file.
+    /// other. `key` is dotted, with the place in a list in brackets (`tls.certificate`,
+    /// `people[1].subject`), and need not be in the file: the place is as near as the file has it.
     #[must_use]
     pub fn refuse(&self, key: &str, message: impl Into<String>) -> ConfigError {
         ConfigError::Invalid {
@@ -179,11 +180,20 @@ impl Source {
         let mut table = root.get_ref();
         let mut offset = None;
         for part in key.split('.') {
+            let (part, index) = indexed(part);
             let Some((name, value)) = table.iter().find(|(name, _)| name.get_ref() == part) else {
                 break;
             };
             offset = Some(name.span().start);
-            match value.get_ref() {
+            let mut value = value.get_ref();
+            if let (DeValue::Array(items), Some(index)) = (value, index) {
+                let Some(item) = items.get(index) else {
+                    break;
+                };
+                offset = Some(item.span().start);
+                value = item.get_ref();
+            }
+            match value {
                 DeValue::Table(inner) => table = inner,
                 _ => break,
             }
@@ -246,6 +256,14 @@ fn key_at(table: &DeTable<'_>, offset: usize) -> Option<String> {
                 .then(|| name.get_ref().to_string()),
         }
     })
+}
+
+/// Takes apart `people[1]`.
+fn indexed(part: &str) -> (&str, Option<usize>) {
+    part.strip_suffix(']')
+        .and_then(|part| part.rsplit_once('['))
+        .and_then(|(name, index)| Some((name, Some(index.parse().ok()?))))
+        .unwrap_or((part, None))
 }
 
 fn ends_with_name(key: &str, name: &str) -> bool {
@@ -376,6 +394,24 @@ mod tests {
                 .to_string(),
             "hub.toml:2:2: `tls.key`: needed with a certificate"
         );
+    }
+
+    #[test]
+    fn a_later_refusal_finds_its_line_in_a_list_of_tables() {
+        let text = "listen = \"x\"\n[[people]]\nsubject = \"a\"\n[[people]]\nsubject = \"b\"\n";
+        let source = Source::from_text("hub.toml", text);
+        for (key, place) in [
+            ("people[0].subject", "3:1"),
+            ("people[1].subject", "5:1"),
+            ("people[1].token", "4:1"),
+            ("people[2].subject", "2:3"),
+            ("people", "2:3"),
+        ] {
+            assert_eq!(
+                source.refuse(key, "no").to_string(),
+                format!("hub.toml:{place}: `{key}`: no")
+            );
+        }
     }
 
     #[test]
