@@ -14,6 +14,9 @@ use rustix::process::{Signal, kill_process_group};
 
 use crate::defaults;
 
+/// The feature that brings the program which the demo logs in at.
+pub(crate) const DEMO: &str = "kedge-testkit/demo";
+
 /// The repository and where cargo builds it.
 #[derive(Clone, Debug)]
 pub(crate) struct Workspace {
@@ -77,7 +80,7 @@ impl Workspace {
             "xtask",
             "--bins",
             "--features",
-            "kedge-testkit/demo",
+            DEMO,
         ]);
         let built = compile(command)?;
         let hub = built

@@ -20,8 +20,12 @@ const NEEDED: &[(&str, &str)] = &[
 ];
 
 /// What the tests need besides: Node runs the OpenID provider that they log in at.
-const NEEDED_BY_TESTS: &[(&str, &str)] =
-    &[("node", "nodejs"), ("npm", "npm"), ("script", "bsdutils")];
+const NEEDED_BY_TESTS: &[(&str, &str)] = &[
+    ("faketime", "faketime"),
+    ("node", "nodejs"),
+    ("npm", "npm"),
+    ("script", "bsdutils"),
+];
 
 /// Makes sure that all is there that the demo needs: as root by apt-get, otherwise by saying what to type.
 pub(crate) fn ensure() -> Result<()> {

@@ -25,7 +25,7 @@ fn the_certified_provider_logs_people_in_and_rotates_its_keys() -> Result<()> {
             ("redirect_uri", "http://127.0.0.1:9/callback"),
             ("scope", "openid profile offline_access"),
             ("prompt", "consent"),
-            ("state", "the state"),
+            ("state", "the-state"),
             (
                 "code_challenge",
                 "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM",
@@ -39,7 +39,7 @@ fn the_certified_provider_logs_people_in_and_rotates_its_keys() -> Result<()> {
         let failed = format!("{:#}", failed.err().context("nobody listens there")?);
         ensure!(
             failed.contains("http://127.0.0.1:9/callback?code=")
-                && failed.contains("state=the%20state"),
+                && failed.contains("state=the-state"),
             "the browser ended elsewhere: {failed}"
         );
         provider.rotate()?;

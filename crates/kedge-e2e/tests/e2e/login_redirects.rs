@@ -231,6 +231,22 @@ fn a_clock_that_is_ten_minutes_off_is_named() -> Result<()> {
         // The hub itself says so to its operator.
         let token = trusting.issuer.id_token("alice")?;
         ensure!(trusting.status(&token)? == 401);
+        trusting.issuer.skew(0);
+        // The same when it is the person's own machine.
+        let program = machine::find_program("faketime").context("faketime")?;
+        let login = alice.log_in_command(&trusting.cheap.hub, "alice", &[])?;
+        let mut command = alice.command(program);
+        command
+            .args(["-f", "-10m"])
+            .arg(login.get_program())
+            .args(login.get_args())
+            .env("BROWSER", alice.browser("alice")?);
+        let ran = run(command)?;
+        ensure!(ran.code() != Some(0), "{ran}");
+        ensure!(
+            ran.err().contains("clock"),
+            "no word about the clock: {ran}"
+        );
         Ok(())
     })
 }

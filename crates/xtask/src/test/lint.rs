@@ -7,7 +7,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, ensure};
 
 use super::tally::Tally;
-use crate::builder::{Step, Workspace, cargo};
+use crate::builder::{DEMO, Step, Workspace, cargo};
 use crate::{defaults, generate, interrupt};
 
 const GROUP: &str = "lint";
@@ -52,6 +52,8 @@ fn clippy(workspace: &Workspace) -> Result<()> {
         "--locked",
         "--workspace",
         "--all-targets",
+        "--features",
+        DEMO,
         "--",
         "-D",
         "warnings",

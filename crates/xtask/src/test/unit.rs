@@ -11,7 +11,7 @@ use rustix::process::{Signal, kill_process_group};
 
 use super::orphans;
 use super::tally::{Report, Tally};
-use crate::builder::{Built, Workspace, cargo, compile, drain};
+use crate::builder::{Built, DEMO, Workspace, cargo, compile, drain};
 use crate::{defaults, interrupt};
 
 const GROUP: &str = "unit";
@@ -44,7 +44,7 @@ pub(crate) fn run(workspace: &Workspace, only: &str, tally: &mut Tally) -> Resul
         "--bins",
         "--tests",
         "--features",
-        "kedge-testkit/demo,kedge-testkit/peers",
+        DEMO,
         "--no-run",
     ]);
     let mut tests = compile(command)?;
