@@ -35,7 +35,7 @@ pub use error::{LoginFlowError, RefreshError, Refusal};
 
 use crate::http::HttpClient;
 use crate::rules::IssuerRules;
-use crate::verifier::{Verified, Verifier};
+use crate::{Verified, Verifier};
 use exchange::{Flows, Granted};
 use metadata::Metadata;
 
