@@ -12,11 +12,21 @@
 // It ends with its stdin.
 
 import { createServer } from 'node:http';
-import { generateKeyPairSync, randomBytes } from 'node:crypto';
+import { generateKeyPairSync, randomBytes, webcrypto } from 'node:crypto';
 import { createRequire } from 'node:module';
 import { createInterface } from 'node:readline';
 import { pathToFileURL } from 'node:url';
 import { join } from 'node:path';
+
+// What the provider expects of a newer Node, for those that distributions still ship.
+globalThis.crypto ??= webcrypto;
+URL.parse ??= (url, base) => {
+  try {
+    return new URL(url, base);
+  } catch {
+    return null;
+  }
+};
 
 const [folder, text] = process.argv.slice(2);
 const options = JSON.parse(text);
