@@ -67,7 +67,7 @@ pub fn body<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Status> {
         .iter()
         .map(|path| FieldError::new(Printable::new(path).to_string(), "unknown field"))
         .collect();
-    Err(fields(&errors))
+    Err(invalid(&errors))
 }
 
 fn failure(path: &str, error: &serde_json::Error) -> Status {
@@ -77,7 +77,7 @@ fn failure(path: &str, error: &serde_json::Error) -> Status {
         let place = format!(" at line {} column {}", error.line(), error.column());
         let message = message.strip_suffix(&place).unwrap_or(&message);
         let shown = Printable::new(message).to_string();
-        fields(&[FieldError::new(Printable::new(path).to_string(), shown)])
+        invalid(&[FieldError::new(Printable::new(path).to_string(), shown)])
     } else {
         Status::bad_request(format!(
             "the body cannot be read: {}",
@@ -86,7 +86,8 @@ fn failure(path: &str, error: &serde_json::Error) -> Status {
     }
 }
 
-fn fields(errors: &[FieldError]) -> Status {
+/// The error that names each field that is wrong.
+pub(crate) fn invalid(errors: &[FieldError]) -> Status {
     let list: Vec<_> = errors.iter().map(ToString::to_string).collect();
     let mut status = Status::new(StatusReason::Invalid, list.join("; "));
     status.details.get_or_insert_default().causes = errors.iter().map(Into::into).collect();

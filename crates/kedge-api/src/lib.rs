@@ -6,6 +6,8 @@
 //! ([`principal`]), as whom they log in ([`login`]), whether they may ([`policy`]), and how an agent
 //! proves itself ([`assertion`]).
 //!
+//! [`expectations`] checks policies against a table of what they must say, with the evaluator that the hub decides by.
+//!
 //! It is not: HTTP, storage, OpenID Connect, or anything that reads a clock or a file. Time and
 //! randomness come in as arguments; [`random`] is there to make the latter.
 //!
@@ -23,6 +25,7 @@
 pub mod assertion;
 pub mod decode;
 pub mod defaults;
+pub mod expectations;
 pub mod expression;
 pub mod list;
 pub mod login;

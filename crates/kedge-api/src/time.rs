@@ -35,6 +35,12 @@ impl Time {
         Self::from(self.0.saturating_add(duration).unwrap_or(Timestamp::MAX))
     }
 
+    /// This moment less so much, or the beginning of time (year -9999).
+    #[must_use]
+    pub fn saturating_sub(self, duration: Duration) -> Self {
+        Self::from(self.0.saturating_sub(duration).unwrap_or(Timestamp::MIN))
+    }
+
     /// How long from `earlier` until this moment; zero if it is not earlier.
     #[must_use]
     pub fn saturating_since(self, earlier: Self) -> Duration {

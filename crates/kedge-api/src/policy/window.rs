@@ -38,13 +38,25 @@ pub(super) fn next_change(constraints: &Constraints, now: Time) -> Option<Time> 
     if let Some(begin) = constraints.not_before.filter(|begin| now < *begin) {
         return Some(begin);
     }
-    let windows = constraints
-        .time_windows
-        .iter()
-        .flat_map(|window| moments(window, now, LOOK_AHEAD_DAYS))
-        .flat_map(|(begin, end)| [begin, end])
-        .filter(|moment| now < *moment);
-    windows.chain(constraints.not_after).min()
+    let windows = constraints.time_windows.iter();
+    windows
+        .filter_map(|window| next_moment(window, now))
+        .chain(constraints.not_after)
+        .min()
+}
+
+/// The first beginning or end of a window after `now`.
+fn next_moment(window: &TimeWindow, now: Time) -> Option<Time> {
+    let mut next: Option<Time> = None;
+    for (begin, end) in moments(window, now, LOOK_AHEAD_DAYS) {
+        let moments = [begin, end].into_iter().filter(|moment| now < *moment);
+        next = moments.chain(next).min();
+        if now < begin {
+            // Whatever begins on a later day is later still.
+            break;
+        }
+    }
+    next
 }
 
 fn is_open(window: &TimeWindow, now: Time) -> bool {
@@ -54,10 +66,7 @@ fn is_open(window: &TimeWindow, now: Time) -> bool {
 /// The windows that begin on the days around now: from the day before, which may run over midnight, to `ahead` days
 /// after.
 fn moments(window: &TimeWindow, now: Time, ahead: i64) -> impl Iterator<Item = (Time, Time)> {
-    let today = now
-        .timestamp()
-        .to_zoned(window.time_zone.rules().clone())
-        .date();
+    let today = window.time_zone.rules().to_datetime(now.timestamp()).date();
     (-1..=ahead).filter_map(move |offset| {
         let date = today.checked_add(offset.days()).ok()?;
         if !(window.days.is_empty() || window.days.contains(&day(date.weekday()))) {
