@@ -8,11 +8,13 @@
 //! | `GET /kedge/v1/agent` | an agent | its tunnel (WebSocket) |
 //! | `GET /kedge/v1/connect` | people | their streams (WebSocket) |
 //! | `GET …/whoami`, `GET …/servers`, `GET …/servers/NAME`, `GET …/servers/NAME/access` | people | what they may see |
-//! | everything else under `…` = `/apis/kedge.dev/v1alpha1` | administrators | objects, in Kubernetes' shape |
+//! | `POST …/explanations` | people | why they may, or may not |
+//! | everything else under `…` = `/apis/kedge.dev/v1alpha1` | whom policies give the right | objects, in Kubernetes' shape |
 
 mod auth;
 mod body;
 mod enrollments;
+mod explain;
 mod objects;
 mod people;
 mod reply;
@@ -42,6 +44,9 @@ pub fn router(app: App) -> Router {
         .route("/enrollments", post(enrollments::create))
         .route("/whoami", get(people::whoami))
         .route("/sessions", get(people::sessions))
+        .route("/history", get(explain::list))
+        .route("/explanations", post(explain::explain))
+        .route("/policyreplays", post(explain::replay))
         .route(
             "/servers",
             get(objects::list::<Server>).post(objects::create::<Server>),
