@@ -2,7 +2,10 @@
 
 use std::{net::IpAddr, sync::Arc};
 
-use kedge_api::{HubId, Line, rest::Discovery};
+use kedge_api::{
+    HubId, Line,
+    rest::{Discovery, IssuerInfo},
+};
 use kedge_service::{Readiness, Shutdown};
 use kedge_store::SharedStore;
 use kedge_tunnel::CertificatePin;
@@ -12,6 +15,7 @@ use crate::{
     clock::Clock,
     config::Settings,
     defaults,
+    history::History,
     metrics::HubMetrics,
     people::Directory,
     policies::Policies,
@@ -55,6 +59,8 @@ pub struct Inner {
     pub clients: Quota,
     /// What is going on.
     pub sessions: Sessions,
+    /// What was.
+    pub history: History,
     /// Numbers.
     pub metrics: HubMetrics,
     /// Assertions seen.
@@ -94,8 +100,8 @@ impl App {
             id,
             pin,
             store,
+            people: Directory::new(settings.roster.clone(), clock.clone()),
             clock,
-            people: Directory::new(settings.roster.clone()),
             policies: Policies::default(),
             epoch: Epoch::default(),
             tunnels: Registry::new(),
@@ -112,6 +118,7 @@ impl App {
                 settings.limits.sessions,
                 settings.limits.sessions_per_principal,
             ),
+            history: History::default(),
             metrics,
             replay: ReplayCache::new(defaults::REPLAY_ENTRIES),
             failures: RateLimiter::new(
@@ -146,11 +153,29 @@ impl App {
     /// What the hub tells everybody about itself.
     #[must_use]
     pub fn discovery(&self) -> Discovery {
-        let methods = if self.people.is_empty() {
-            Vec::new()
-        } else {
-            vec![kedge_api::AuthMethod::StaticToken]
-        };
+        let roster = self.people.roster();
+        let mut methods = Vec::new();
+        if !roster.issuers.is_empty() {
+            methods.push(kedge_api::AuthMethod::Oidc);
+        }
+        if !roster.people.is_empty() {
+            methods.push(kedge_api::AuthMethod::StaticToken);
+        }
+        let issuers = roster
+            .issuers
+            .iter()
+            .filter_map(|issuer| {
+                Some(IssuerInfo {
+                    name: issuer.name.clone(),
+                    issuer: issuer.url.clone(),
+                    client_id: issuer.client_id.clone()?,
+                    scopes: issuer.scopes.clone(),
+                    public_client_secret: issuer.public_client_secret.clone(),
+                    certificate_authorities: issuer.authorities.clone(),
+                    authorization_parameters: issuer.authorization_parameters.clone(),
+                })
+            })
+            .collect();
         Discovery {
             id: self.id.clone(),
             name: self.settings.name.clone(),
@@ -160,10 +185,7 @@ impl App {
                 .rev()
                 .map(|&name| name.to_owned())
                 .collect(),
-            authentication: kedge_api::rest::Authentication {
-                methods,
-                issuers: Vec::new(),
-            },
+            authentication: kedge_api::rest::Authentication { methods, issuers },
             suffix: self.settings.suffix.clone(),
             certificate_pin: self.pin.map(|pin| pin.to_string()),
         }

@@ -44,7 +44,8 @@ Files:
 
 Signals:
   SIGTERM, SIGINT                stop: not ready, no new connections, GOAWAY, drain, cut
-  SIGHUP                         read people, administrators, log level and certificate again"
+  SIGHUP                         read people, issuers, administrators, log level and certificate
+                                 again"
 )]
 struct Cli {
     #[command(subcommand)]
@@ -64,7 +65,7 @@ enum Command {
     /// Print the reference page of the configuration
     #[command(hide = true)]
     Reference,
-    /// Run the hub until SIGTERM; SIGHUP reads people, administrators, log level and certificate again
+    /// Run the hub until SIGTERM; SIGHUP reads people, issuers, administrators, log level and certificate again
     Run(ConfigArgument),
 }
 

@@ -17,9 +17,9 @@ use crate::{
     app::{App, Parts},
     clock::Clock,
     config::Settings,
-    defaults, enrol,
+    defaults, enrol, history,
     metrics::HubMetrics,
-    presence,
+    people, presence,
     serve::Server,
     tls::{Certificate, Reload, TlsError},
     watcher,
@@ -208,6 +208,11 @@ impl Daemon {
             .tasks()
             .spawn("presence", presence::run(app.clone()));
         shutdown.tasks().spawn("watcher", watcher::run(app.clone()));
+        shutdown.tasks().spawn("history", history::run(app.clone()));
+        shutdown
+            .tasks()
+            .spawn("history-pruning", history::prune(app.clone()));
+        shutdown.tasks().spawn("issuers", people::run(app.clone()));
         if let Some(certificate) = certificate {
             shutdown
                 .tasks()
@@ -232,12 +237,13 @@ impl Daemon {
 }
 
 impl Reloader {
-    /// Takes people, administrators and login mapping from `settings`, and the certificate from its files. Sessions of
-    /// people who are no longer there end within seconds.
+    /// Takes people, issuers, administrators and login mappings from `settings`, and the certificate from its files.
+    /// Sessions of people who are no longer there, or whose issuer is not, end within seconds.
     pub fn reload(&self, settings: &Settings) {
         self.app.people.replace(settings.roster.clone());
         info!(
             people = settings.roster.people.len(),
+            issuers = settings.roster.issuers.len(),
             "configuration reloaded"
         );
         if let Some(certificate) = &self.certificate {

@@ -35,8 +35,9 @@ pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Time to send the head of a request, and time a kept-alive connection may idle between two requests.
 pub const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Bytes of a request's head. A bearer token with many group claims fits twice.
-pub const HEADER_BYTES: usize = 16 * 1024;
+/// Bytes of a request's head. A bearer token of [`TOKEN_BYTES`] fits twice, so that one of 64 KiB is still read to its
+/// end and refused in words. The buffer grows with what is sent, and lives for [`HEADER_TIMEOUT`] at most.
+pub const HEADER_BYTES: usize = 72 * 1024;
 
 /// Header lines of a request; browsers and load balancers send fewer than thirty.
 pub const HEADER_LINES: usize = 64;
@@ -101,11 +102,55 @@ pub const RATE_SOURCES: usize = 4096;
 /// is room for 20,000 agents; when it is full, agents wait (503) rather than replays pass.
 pub const REPLAY_ENTRIES: usize = 65_536;
 
-/// Longest bearer token that is looked at, bytes.
-pub const TOKEN_BYTES: usize = 8 * 1024;
+/// Longest bearer token that is looked at, bytes. An ID token that lists a few hundred groups has 16 KiB; most proxies
+/// in front of a hub pass less.
+pub const TOKEN_BYTES: usize = 32 * 1024;
+
+/// Time to tell whether a token holds. It is microseconds, but for the first token after its issuer changed its keys:
+/// then one fetch.
+pub const VERIFY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// `Retry-After` of a `503` because an issuer does not answer: as long as it takes to be asked again.
+pub const ISSUER_RETRY_AFTER: Duration = Duration::from_secs(10);
+
+/// Time after the end of a token during which a session may still be asked for with it: clocks differ, and it is what
+/// the verification of a token allows too.
+pub const TOKEN_LEEWAY: Duration = Duration::from_secs(60);
 
 /// People that a configuration may list: static tokens are for trying out.
 pub const PEOPLE: usize = 1_000;
+
+/// Issuers that a configuration may list: each is asked for its keys every hour, and `/ready` has a line for each.
+pub const ISSUERS: usize = 32;
+
+/// Bytes of a client id, an audience or an authorized party: Google's have 73, a URL as an audience may have more.
+pub const CLIENT_ID_BYTES: usize = 512;
+
+/// Bytes of a file with an issuer's authorities. It is handed to everybody who asks how to log in: a company has three
+/// certificates of 2 KiB there, and no list of the whole world's.
+pub const AUTHORITIES_BYTES: u64 = 64 * 1024;
+
+/// Scopes that a login asks for unless the issuer says otherwise; those that it does not offer are left out.
+pub const SCOPES: [&str; 5] = ["openid", "profile", "email", "groups", "offline_access"];
+
+/// The claim by which policies call people: the one that no person can choose (OpenID Connect Core §2).
+pub const USER_CLAIM: &str = "sub";
+
+/// The claim that lists groups, as most providers call it.
+pub const GROUPS_CLAIM: &str = "groups";
+
+/// Parameters of the authorization request that the login sets itself.
+pub const OWN_PARAMETERS: [&str; 9] = [
+    "client_id",
+    "code_challenge",
+    "code_challenge_method",
+    "nonce",
+    "redirect_uri",
+    "response_mode",
+    "response_type",
+    "scope",
+    "state",
+];
 
 /// Join tokens made at once without a name before giving up on a free one: 36^10 names make one try enough.
 pub const TOKEN_NAME_TRIES: u32 = 3;
@@ -150,11 +195,54 @@ pub const REEVALUATE_EVERY: Duration = Duration::from_secs(5);
 /// Wait after a change before live sessions are looked at, so that an `apply` of many files is one look.
 pub const REEVALUATE_DEBOUNCE: Duration = Duration::from_millis(200);
 
+/// Time between two looks at one live session because of the time: moments are whole seconds.
+pub const REVIEW_PAUSE: Duration = Duration::from_secs(1);
+
+/// How often a session that others overtook is decided anew while it counts against its policy's limit: each time there
+/// are more of them, so that more than a few tries mean a person who begins hundreds at once.
+pub const ADMISSION_TRIES: u32 = 16;
+
 /// How often it is looked whether the sessions of a tunnel that was revoked have been told, for [`LAST_WORDS`] at most.
 pub const REVOKE_LOOK: Duration = Duration::from_millis(10);
 
-/// Longest session when neither policy nor configuration says otherwise: none.
-pub const SESSION_SECONDS: Option<u64> = None;
+// --- History ---------------------------------------------------------------------------------------------------
+
+/// Days that sessions which were opened or refused are remembered: a month's audit can be asked "what if".
+pub const HISTORY_DAYS: u32 = 30;
+
+/// Most days that may be asked for: ten years, as laws ask of some.
+pub const HISTORY_DAYS_MAX: u32 = 3660;
+
+/// Sessions that are remembered at most: about half a gigabyte of disk.
+pub const HISTORY_RECORDS: u64 = 1_000_000;
+
+/// Sessions that wait to be written into the history, while the store is slow or full: a minute of a busy hub, and some
+/// megabytes at most, because what is large about a person is shared.
+pub const HISTORY_QUEUE: usize = 4096;
+
+/// Sessions that are written in one transaction.
+pub const HISTORY_BATCH: usize = 128;
+
+/// Bytes of one session in the history. Claims that make it longer are left out, the longest first.
+pub const HISTORY_RECORD_BYTES: usize = 32 * 1024;
+
+/// How often what is too old or too much is forgotten.
+pub const HISTORY_PRUNE_EVERY: Duration = Duration::from_secs(60 * 60);
+
+/// Records in one answer unless the caller says otherwise; the store gives at most 1000, or 1 MiB.
+pub const HISTORY_PAGE: usize = 500;
+
+/// A person's last records that are looked through for what was last known of them.
+pub const LAST_SEEN_RECORDS: usize = 20;
+
+/// Records that one request tries policies on…
+pub const REPLAY_RECORDS: usize = 10_000;
+
+/// …the time of a processor that it may take…
+pub const REPLAY_TIME: Duration = Duration::from_secs(1);
+
+/// …and the bytes of records that it may answer with; one more is always there.
+pub const REPLAY_BYTES: usize = 4 * 1024 * 1024;
 
 // --- Agents and status -----------------------------------------------------------------------------------------
 

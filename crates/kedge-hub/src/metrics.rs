@@ -4,6 +4,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use kedge_identity::{IssuerHealth, IssuerState};
 use kedge_service::Metrics;
 use prometheus_client::{
     encoding::EncodeLabelSet,
@@ -27,6 +28,8 @@ struct Inner {
     connections: Gauge,
     connections_refused: Family<ReasonLabels, Counter>,
     enrolments: Family<ResultLabels, Counter>,
+    history: Family<ResultLabels, Counter>,
+    issuers: Family<StateLabels, Gauge>,
     requests: Family<RequestLabels, Counter>,
     sessions: Gauge,
     sessions_ended: Family<HowLabels, Counter>,
@@ -35,6 +38,7 @@ struct Inner {
     session_duration: Histogram,
     stages: Family<StageLabels, Histogram, fn() -> Histogram>,
     status_writes: Family<ResultLabels, Counter>,
+    token_verifications: Family<ResultLabels, Counter>,
     tunnels: Gauge,
     watches: Gauge,
 }
@@ -72,6 +76,17 @@ pub enum Outcome {
     Limited,
     /// It did not.
     Refused,
+    /// Nobody can tell now.
+    Unavailable,
+}
+
+/// What became of a record of the history.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kept {
+    /// There was no room for it.
+    Dropped,
+    /// It is in the store.
+    Written,
 }
 
 /// Why a connection was turned away.
@@ -123,6 +138,11 @@ struct ResultLabels {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct StateLabels {
+    state: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct StageLabels {
     stage: &'static str,
 }
@@ -148,12 +168,22 @@ impl Caller {
     }
 }
 
+impl Kept {
+    pub(crate) fn label(self) -> &'static str {
+        match self {
+            Self::Dropped => "dropped",
+            Self::Written => "written",
+        }
+    }
+}
+
 impl Outcome {
     pub(crate) fn label(self) -> &'static str {
         match self {
             Self::Accepted => "accepted",
             Self::Limited => "limited",
             Self::Refused => "refused",
+            Self::Unavailable => "unavailable",
         }
     }
 }
@@ -179,6 +209,8 @@ impl HubMetrics {
             connections: Gauge::default(),
             connections_refused: Family::default(),
             enrolments: Family::default(),
+            history: Family::default(),
+            issuers: Family::default(),
             requests: Family::default(),
             sessions: Gauge::default(),
             sessions_ended: Family::default(),
@@ -187,6 +219,7 @@ impl HubMetrics {
             session_duration: Histogram::new(SESSION_SECONDS),
             stages: Family::new_with_constructor(stage_histogram),
             status_writes: Family::default(),
+            token_verifications: Family::default(),
             tunnels: Gauge::default(),
             watches: Gauge::default(),
         };
@@ -221,6 +254,16 @@ impl HubMetrics {
                 "enrolments",
                 "Agents that asked to join",
                 inner.enrolments.clone(),
+            );
+            registry.register(
+                "history_records",
+                "Sessions written to the history, and those for which there was no room",
+                inner.history.clone(),
+            );
+            registry.register(
+                "issuers",
+                "OpenID Connect issuers, by whether their keys can be had",
+                inner.issuers.clone(),
             );
             registry.register("requests", "HTTP requests answered", inner.requests.clone());
             registry.register("sessions", "Sessions that are live", inner.sessions.clone());
@@ -257,6 +300,11 @@ impl HubMetrics {
                 inner.status_writes.clone(),
             );
             registry.register(
+                "token_verifications",
+                "Tokens of issuers that were looked at, by what was found",
+                inner.token_verifications.clone(),
+            );
+            registry.register(
                 "tunnels",
                 "Agents that are connected",
                 inner.tunnels.clone(),
@@ -277,6 +325,24 @@ impl HubMetrics {
     /// Makes every series that can be, so that a rate is seen from the first event on.
     fn begin_at_zero(&self) {
         let inner = &self.inner;
+        for kept in [Kept::Dropped, Kept::Written] {
+            self.history_records(kept, 0);
+        }
+        for state in ISSUER_STATES {
+            drop(inner.issuers.get_or_create(&StateLabels { state }));
+        }
+        for result in ["accepted", "expired", "signature", "unavailable"] {
+            drop(
+                inner
+                    .token_verifications
+                    .get_or_create(&ResultLabels { result }),
+            );
+        }
+        let unavailable = AuthenticationLabels {
+            caller: Caller::Person.label(),
+            result: Outcome::Unavailable.label(),
+        };
+        drop(inner.authentications.get_or_create(&unavailable));
         for result in [Outcome::Accepted, Outcome::Limited, Outcome::Refused].map(Outcome::label) {
             for caller in [Caller::Agent, Caller::Person].map(Caller::label) {
                 let labels = AuthenticationLabels { caller, result };
@@ -316,6 +382,38 @@ impl HubMetrics {
                 caller: caller.label(),
                 result: result.label(),
             })
+            .inc();
+    }
+
+    /// Records of the history were written, or lost.
+    pub fn history_records(&self, what: Kept, count: u64) {
+        self.inner
+            .history
+            .get_or_create(&ResultLabels {
+                result: what.label(),
+            })
+            .inc_by(count);
+    }
+
+    /// How it stands with the issuers now.
+    pub fn issuers(&self, health: &[IssuerHealth]) {
+        for state in ISSUER_STATES {
+            let count = health
+                .iter()
+                .filter(|issuer| issuer_state(&issuer.state) == state)
+                .count();
+            self.inner
+                .issuers
+                .get_or_create(&StateLabels { state })
+                .set(i64::try_from(count).unwrap_or(i64::MAX));
+        }
+    }
+
+    /// An issuer's token was looked at; `result` is `accepted` or the reason why not, of a fixed set.
+    pub fn token_verified(&self, result: &'static str) {
+        self.inner
+            .token_verifications
+            .get_or_create(&ResultLabels { result })
             .inc();
     }
 
@@ -465,6 +563,16 @@ const STAGES: [Stage; 5] = [
     Stage::Tls,
     Stage::Upgrade,
 ];
+
+const ISSUER_STATES: [&str; 3] = ["stale", "unreachable", "working"];
+
+fn issuer_state(state: &IssuerState) -> &'static str {
+    match state {
+        IssuerState::Stale { .. } => "stale",
+        IssuerState::Unreachable { .. } => "unreachable",
+        IssuerState::Working { .. } => "working",
+    }
+}
 
 /// A session lasts from a `scp` of a moment to a shell of a day.
 const SESSION_SECONDS: [f64; 9] = [0.3, 1.0, 3.0, 10.0, 60.0, 300.0, 1800.0, 7200.0, 86_400.0];

@@ -7,7 +7,7 @@
 //!           a place? ── no ─▶ overflow: one 503 with Retry-After, then closed
 //!              │ yes
 //!              ▼
-//!           TLS in its turn ─▶ HTTP/1.1 (head in 10 s, ≤ 16 KiB) ─▶ routes ─▶ maybe a WebSocket
+//!           TLS in its turn ─▶ HTTP/1.1 (head in 10 s, ≤ 72 KiB) ─▶ routes ─▶ maybe a WebSocket
 //! ```
 //!
 //! A WebSocket keeps the place of its connection until it ends ([`Held`]).

@@ -9,7 +9,7 @@ use std::{net::IpAddr, time::Instant};
 
 use axum::extract::{FromRequestParts, OriginalUri};
 use http::{HeaderMap, header, request::Parts};
-use kedge_api::{AgentPublicKey, JoinTokenSecret, Server, ServerName, assertion};
+use kedge_api::{AgentPublicKey, AuthMethod, JoinTokenSecret, Line, Server, ServerName, assertion};
 
 use super::{
     reply::Failure,
@@ -19,7 +19,7 @@ use crate::{
     app::App,
     audit, defaults,
     metrics::{Caller, Outcome, Stage},
-    people::{Authenticated, Role},
+    people::{Authenticated, UnknownToken},
     replay::ReplayError,
 };
 
@@ -38,20 +38,6 @@ impl Person {
         audit::Actor {
             principal: &self.who.principal,
             from: self.from,
-        }
-    }
-
-    /// Lets administrators pass.
-    ///
-    /// # Errors
-    /// 403 for everybody else.
-    pub fn require_admin(&self) -> Result<(), Failure> {
-        match self.who.role {
-            Role::Admin => Ok(()),
-            Role::Person => Err(kedge_api::Status::forbidden(
-                "only administrators of this hub may do that",
-            )
-            .into()),
         }
     }
 }
@@ -106,10 +92,21 @@ impl FromRequestParts<App> for Person {
         let Anybody { from } = Anybody::from_request_parts(parts, app).await?;
         let refuse = |reason: &str| refused(app, Caller::Person, from, path(parts), reason);
         let token = bearer(&parts.headers).map_err(refuse)?;
-        let who = app
-            .people
-            .authenticate(token)
-            .map_err(|error| refuse(&error.to_string()))?;
+        let who = match app.people.authenticate(token).await {
+            Ok(who) => who,
+            Err(UnknownToken::Unavailable { issuer, cause }) => {
+                return Err(unavailable(app, issuer.as_ref(), &cause));
+            }
+            Err(error) => {
+                if let UnknownToken::Invalid(error) = &error {
+                    app.metrics.token_verified(error.reason());
+                }
+                return Err(refuse(&kedge_service::report::chain(&error)));
+            }
+        };
+        if who.principal.method == AuthMethod::Oidc {
+            app.metrics.token_verified("accepted");
+        }
         app.metrics.authenticated(Caller::Person, Outcome::Accepted);
         app.metrics.stage(Stage::Authenticate, begun.elapsed());
         Ok(Self { who, from })
@@ -185,6 +182,25 @@ fn refused(app: &App, caller: Caller, from: IpAddr, path: &str, reason: &str) ->
         }
         Err(limited) => limited,
     }
+}
+
+/// Says that nobody can tell now whether a token holds. It is not the caller's fault, so it counts against nobody; and
+/// not a line for each in the audit log, because one who has no good token at all could write as many.
+fn unavailable(app: &App, issuer: Option<&Line>, cause: &str) -> Failure {
+    app.metrics
+        .authenticated(Caller::Person, Outcome::Unavailable);
+    app.metrics.token_verified("unavailable");
+    let issuer = issuer.map(Line::as_str).unwrap_or_default();
+    tracing::debug!(issuer, cause, "a token cannot be verified");
+    let whose = if issuer.is_empty() {
+        "its issuer".to_owned()
+    } else {
+        format!("the issuer `{issuer}`")
+    };
+    let words = format!(
+        "the hub cannot verify your token, because it cannot get the keys of {whose}; try again later"
+    );
+    Failure::unavailable(words, defaults::ISSUER_RETRY_AFTER)
 }
 
 /// Counts a failure against its source. The answer is for the audit log too.

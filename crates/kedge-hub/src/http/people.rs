@@ -22,7 +22,8 @@ pub(super) async fn discovery(State(app): State<App>) -> Response {
 pub(super) async fn whoami(State(app): State<App>, person: Person) -> Result<Response, Failure> {
     let hub_rights = person.rights(&app).await?.summary();
     let principal = &person.who.principal;
-    let (login, login_error) = match app.people.mapping().from_claims(principal) {
+    let mapping = app.people.mapping(&principal.issuer).unwrap_or_default();
+    let (login, login_error) = match mapping.from_claims(principal) {
         Ok(login) => (Some(login), None),
         Err(error) => (None, Some(kedge_service::report::chain(&error))),
     };

@@ -1,17 +1,19 @@
 //! Whether somebody may reach a server, as whom, and for how long: every door asks here.
 
-use std::{net::IpAddr, sync::Arc, time::Duration};
+use std::{net::IpAddr, sync::Arc};
 
 use kedge_api::{
     Login, ObjectName, Permission, Server, ServerName, Time,
     login::LoginError,
-    policy::{self, AccessRequest, Action, Outcome, SessionLimits},
+    policy::{self, Outcome, SessionLimits},
 };
-use kedge_store::StoreError;
 use kedge_tunnel::RefuseCode;
 
+use super::{refusal::Refusal, table::Place};
 use crate::{
     app::App,
+    decision::{Answer, Question},
+    defaults,
     host_keys::{self, Standing},
     people::{Authenticated, Role},
     policies::Entry,
@@ -39,70 +41,25 @@ pub struct Grant {
     pub policy: ObjectName,
     /// How that policy limits it.
     pub limits: SessionLimits,
+    /// When it was decided.
+    pub decided: Time,
+    /// When time alone may change the answer.
+    pub review_at: Option<Time>,
 }
 
-/// Why something is refused: the words for the person, and for the audit log.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refusal {
-    /// For programs.
-    pub code: RefuseCode,
-    /// For the person.
-    pub public: String,
-    /// For the audit log, when it says more.
-    pub internal: Option<String>,
-    /// For the audit log, when the person may not know.
-    pub truth: Option<RefuseCode>,
+/// What a decision rests on besides what is asked: of a session that is there already, when it was asked for and how
+/// many of its person's are older; else how many there are.
+#[derive(Clone, Copy, Debug)]
+struct Standpoint {
+    opened: Option<Time>,
+    sessions: u32,
 }
 
-impl Refusal {
-    pub(crate) fn new(code: RefuseCode, public: impl Into<String>) -> Self {
-        Self {
-            code,
-            public: public.into(),
-            internal: None,
-            truth: None,
-        }
-    }
-
-    /// The same, as it looks to somebody who may not know that there is such a server.
-    fn hidden(self, server: &ServerName) -> Self {
-        Self {
-            internal: Some(self.reason().to_owned()),
-            truth: Some(self.code),
-            ..unknown(server)
-        }
-    }
-
-    /// Its code as the audit log and the metrics say it.
-    #[must_use]
-    pub fn word(&self) -> &'static str {
-        word(self.truth.unwrap_or(self.code))
-    }
-
-    /// What the audit log is told.
-    #[must_use]
-    pub fn reason(&self) -> &str {
-        self.internal.as_deref().unwrap_or(&self.public)
-    }
-}
-
-impl From<StoreError> for Refusal {
-    fn from(error: StoreError) -> Self {
-        Self {
-            code: RefuseCode::Internal,
-            public: "the hub cannot read its store".to_owned(),
-            internal: Some(error.to_string()),
-            truth: None,
-        }
-    }
-}
-
-impl Grant {
-    /// When a session that began at `opened` must end: by the policy, and by the hub's own limit.
-    #[must_use]
-    pub fn until(&self, opened: Time, hub_limit: Option<Duration>) -> Option<Time> {
-        self.limits.until(opened, hub_limit)
-    }
+/// What there is at one moment.
+struct World {
+    policies: Arc<Vec<Entry>>,
+    server: Server,
+    visible: bool,
 }
 
 /// Decides by server, login, policy and host keys; whether the server is connected is another question.
@@ -121,41 +78,40 @@ pub async fn authorize(
     ask: &Ask,
     from: IpAddr,
 ) -> Result<Grant, Refusal> {
-    // Both are read whatever is found, so that neither a failing store nor the work tells the two apart.
-    let policies = app.policies.current(&*app.store).await?;
-    let server = app.store.find::<Server>(&ask.server).await?;
-    let server = server.ok_or_else(|| unknown(&ask.server))?;
-    let visible = who.role == Role::Admin
-        || policy::may_see(
-            policies.iter().map(Entry::policy),
-            &who.principal,
-            &server,
-            app.clock.now(),
-        );
-    let grant = match decide(app, who, ask, from, server, &policies) {
-        Err(refusal) if !visible => return Err(refusal.hidden(&ask.server)),
-        decided => decided?,
-    };
-    match host_keys::standing(
-        &grant.server.spec.host_keys,
-        grant.server.status.observed_host_keys.as_ref(),
-    ) {
-        Standing::Verified => Ok(grant),
-        Standing::Changed => Err(Refusal::new(
-            RefuseCode::HostKeyChanged,
-            format!(
-                "the host keys of {} changed and nobody has accepted the new ones; ask an administrator",
-                ask.server
-            ),
-        )),
-        Standing::Missing => Err(Refusal::new(
-            RefuseCode::HostKeyChanged,
-            format!(
-                "no host key of {} is known; its agent has reported none",
-                ask.server
-            ),
-        )),
+    let world = World::read(app, who, ask).await?;
+    let sessions = app.sessions.of(&who.principal);
+    world.grant(app, who, ask, from, sessions)
+}
+
+/// The same for a session that is to begin, which takes its part in the number that a policy allows: of those who ask
+/// at the same moment no more than that many are admitted.
+///
+/// # Errors
+/// [`Refusal`], the first thing in the way.
+///
+/// # Cancel safety
+/// Cancel safe: a place that was admitted is given back with the place.
+pub async fn admit(
+    app: &App,
+    who: &Authenticated,
+    ask: &Ask,
+    from: IpAddr,
+    place: &mut Place,
+) -> Result<Grant, Refusal> {
+    let world = World::read(app, who, ask).await?;
+    let mut sessions = place.older();
+    for _ in 0..defaults::ADMISSION_TRIES {
+        let grant = world.grant(app, who, ask, from, sessions)?;
+        match place.admit(grant.limits.max_sessions) {
+            Ok(()) => return Ok(grant),
+            // Others were quicker. With as many as there are now another policy may allow it, or none.
+            Err(there) => sessions = there,
+        }
     }
+    Err(Refusal::new(
+        RefuseCode::TooManyStreams,
+        "you begin too many sessions at once",
+    ))
 }
 
 /// Whether a session that was granted still would be. Host keys that changed meanwhile do not end it: it verified the
@@ -166,13 +122,18 @@ pub async fn authorize(
 ///
 /// # Cancel safety
 /// Cancel safe: it only reads.
-pub async fn reauthorize(
+pub(super) async fn reauthorize(
     app: &App,
     who: &Authenticated,
-    granted: &Grant,
-    ask: &Ask,
+    live: &Live<'_>,
     from: IpAddr,
 ) -> Result<Grant, Refusal> {
+    let Live {
+        ask,
+        granted,
+        asked,
+        place,
+    } = live;
     let server = app
         .store
         .find::<Server>(&ask.server)
@@ -187,7 +148,11 @@ pub async fn reauthorize(
         ));
     }
     let policies = app.policies.current(&*app.store).await?;
-    let grant = decide(app, who, ask, from, server, &policies)?;
+    let standpoint = Standpoint {
+        opened: Some(*asked),
+        sessions: place.older(),
+    };
+    let grant = decide(app, who, ask, from, &server, &policies, standpoint)?;
     if grant.login != granted.login {
         let words = format!(
             "the session is for {}, and the login is {} now",
@@ -198,127 +163,122 @@ pub async fn reauthorize(
     Ok(grant)
 }
 
+/// A session that lives, as far as it matters to whether it may go on.
+pub(super) struct Live<'a> {
+    /// What was asked for.
+    pub(super) ask: &'a Ask,
+    /// What was granted last.
+    pub(super) granted: &'a Grant,
+    /// When it was asked for.
+    pub(super) asked: Time,
+    /// Its place among its person's.
+    pub(super) place: &'a Place,
+}
+
+impl World {
+    async fn read(app: &App, who: &Authenticated, ask: &Ask) -> Result<Self, Refusal> {
+        // Both are read whatever is found, so that neither a failing store nor the work tells the two apart.
+        let policies = app.policies.current(&*app.store).await?;
+        let server = app.store.find::<Server>(&ask.server).await?;
+        let server = server.ok_or_else(|| Refusal::unknown(&ask.server))?;
+        let visible = who.role == Role::Admin
+            || policy::may_see(
+                policies.iter().map(Entry::policy),
+                &who.principal,
+                &server,
+                app.clock.now(),
+            );
+        Ok(Self {
+            policies,
+            server,
+            visible,
+        })
+    }
+
+    fn grant(
+        &self,
+        app: &App,
+        who: &Authenticated,
+        ask: &Ask,
+        from: IpAddr,
+        sessions: u32,
+    ) -> Result<Grant, Refusal> {
+        let standpoint = Standpoint {
+            opened: None,
+            sessions,
+        };
+        let decided = decide(
+            app,
+            who,
+            ask,
+            from,
+            &self.server,
+            &self.policies,
+            standpoint,
+        );
+        let grant = match decided {
+            Err(refusal) if !self.visible => return Err(refusal.hidden(&ask.server)),
+            decided => decided?,
+        };
+        let words = match host_keys::standing(
+            &grant.server.spec.host_keys,
+            grant.server.status.observed_host_keys.as_ref(),
+        ) {
+            Standing::Verified => return Ok(grant),
+            Standing::Changed => format!(
+                "the host keys of {} changed and nobody has accepted the new ones; ask an administrator",
+                ask.server
+            ),
+            Standing::Missing => format!(
+                "no host key of {} is known; its agent has reported none",
+                ask.server
+            ),
+        };
+        Err(Refusal::new(RefuseCode::HostKeyChanged, words))
+    }
+}
+
 fn decide(
     app: &App,
     who: &Authenticated,
     ask: &Ask,
     from: IpAddr,
-    server: Server,
-    policies: &Arc<Vec<Entry>>,
+    server: &Server,
+    policies: &[Entry],
+    standpoint: Standpoint,
 ) -> Result<Grant, Refusal> {
-    let mapped = app
+    let mapping = app
         .people
-        .mapping()
-        .map(&who.principal, &server.spec, ask.login.as_ref())
-        .map_err(|error| no_login(&error))?;
-    let request = AccessRequest {
+        .mapping(&who.principal.issuer)
+        .ok_or_else(Refusal::not_accepted)?;
+    let now = app.clock.now();
+    let question = Question {
         principal: &who.principal,
-        action: Action::Session {
-            server: &server,
-            login: &mapped,
-            permission: &ask.permission,
-        },
+        server,
+        login: ask.login.as_ref(),
+        permission: &ask.permission,
         source: Some(from),
-        now: app.clock.now(),
-        opened: None,
-        sessions: 0,
+        now,
+        opened: standpoint.opened,
+        sessions: standpoint.sessions,
     };
-    let decision = policy::evaluate(policies.iter().map(Entry::policy), &request);
-    let Outcome::Allowed { policy, limits } = decision.outcome else {
-        let trace: Vec<_> = decision
-            .trace
-            .iter()
-            .map(|t| format!("{}: {}", t.policy, t.reason))
-            .collect();
-        return Err(Refusal {
-            code: RefuseCode::Denied,
-            public: format!(
-                "no policy allows you to reach {} as {}",
-                ask.server, mapped.login
-            ),
-            internal: Some(if trace.is_empty() {
-                "there is no policy".to_owned()
-            } else {
-                format!("no policy allows it ({})", trace.join("; "))
-            }),
-            truth: None,
-        });
+    let Answer { login, decision } = question
+        .put(&mapping, policies.iter().map(Entry::policy))
+        .map_err(|error| no_login(&error))?;
+    let Outcome::Allowed { policy, limits } = &decision.outcome else {
+        let refusal = Refusal::by_policy(&decision, &who.principal, &ask.server, &login.login);
+        return Err(refusal);
     };
     Ok(Grant {
-        server,
-        login: mapped.login,
-        policy,
-        limits,
+        server: server.clone(),
+        login: login.login,
+        policy: policy.clone(),
+        limits: *limits,
+        decided: now,
+        review_at: decision.review_at,
     })
-}
-
-fn unknown(server: &ServerName) -> Refusal {
-    Refusal::new(
-        RefuseCode::NotFound,
-        format!("there is no server {server} that you may reach"),
-    )
 }
 
 fn no_login(error: &LoginError) -> Refusal {
     Refusal::new(RefuseCode::Denied, kedge_service::report::chain(error))
-}
-
-/// A refuse code as a word for logs and labels.
-#[must_use]
-pub fn word(code: RefuseCode) -> &'static str {
-    match code {
-        RefuseCode::BadRequest => "bad-request",
-        RefuseCode::Denied => "denied",
-        RefuseCode::Draining => "draining",
-        RefuseCode::HostKeyChanged => "host-key-changed",
-        RefuseCode::Internal => "internal",
-        RefuseCode::NotFound => "not-found",
-        RefuseCode::Offline => "offline",
-        RefuseCode::ResumeRejected => "resume-rejected",
-        RefuseCode::TargetUnreachable => "target-unreachable",
-        RefuseCode::TooManyStreams => "too-many-streams",
-        RefuseCode::Unauthenticated => "unauthenticated",
-        _ => "unknown",
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn at(second: i64) -> Time {
-        jiff::Timestamp::from_second(second).unwrap().into()
-    }
-
-    fn grant(length: Option<u64>, not_after: Option<i64>) -> Grant {
-        Grant {
-            server: kedge_api::Resource::new("web01".parse().unwrap(), Default::default()),
-            login: "alice".parse().unwrap(),
-            policy: "p".parse().unwrap(),
-            limits: SessionLimits {
-                max_session: length.map(Duration::from_secs),
-                not_after: not_after.map(at),
-                max_sessions: None,
-            },
-        }
-    }
-
-    #[test]
-    fn a_session_ends_at_the_first_of_its_limits() {
-        let hub = Some(Duration::from_secs(100));
-        for (length, not_after, hub_limit, wanted) in [
-            (None, None, None, None),
-            (Some(50), None, None, Some(1050)),
-            (Some(50), None, hub, Some(1050)),
-            (Some(500), None, hub, Some(1100)),
-            (None, None, hub, Some(1100)),
-            (None, Some(1010), hub, Some(1010)),
-            (Some(50), Some(2000), None, Some(1050)),
-        ] {
-            assert_eq!(
-                grant(length, not_after).until(at(1000), hub_limit),
-                wanted.map(at)
-            );
-        }
-    }
 }

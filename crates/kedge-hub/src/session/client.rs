@@ -6,7 +6,7 @@ use kedge_service::Stage;
 use kedge_tunnel::{CloseReason, Link, RefuseCode};
 use tokio::time::{Instant, sleep_until};
 
-use super::{authorize, live};
+use super::{live, refusal};
 use crate::{
     app::App,
     audit::{self, Actor, Asked},
@@ -76,7 +76,7 @@ pub fn note_surplus(app: &App, who: &Authenticated, from: IpAddr, surplus: u64) 
     if surplus == 0 {
         return;
     }
-    let code = authorize::word(RefuseCode::TooManyStreams);
+    let code = refusal::word(RefuseCode::TooManyStreams);
     app.metrics.sessions_refused(code, surplus);
     let actor = Actor {
         principal: &who.principal,

@@ -2,20 +2,25 @@
 
 use std::{net::IpAddr, sync::Arc, time::Instant};
 
-use kedge_api::{Login, Permission, SessionId, Time, rest::SessionInfo, text::Printable};
+use kedge_api::{SessionId, Time, rest::SessionInfo};
 use kedge_service::Stage;
 use kedge_tunnel::{
-    AttributeId, Attributes, Incoming, OpenFrame, OpenRequest, RefuseCode, Relay, RelayEnd,
-    RelayHow, RelayParty, ResetCode, StreamError,
+    AttributeId, Attributes, Incoming, OpenRequest, RefuseCode, Relay, RelayEnd, RelayHow,
+    RelayParty, ResetCode, StreamError,
 };
 use tokio::{sync::watch, time::timeout};
 
-use super::authorize::{self, Ask, Grant, Refusal};
-use super::table::Place;
+use super::{
+    authorize::{self, Ask, Grant, Live},
+    raw::Raw,
+    refusal::{self, Refusal},
+    table::Place,
+};
 use crate::{
     app::App,
-    audit::{self, Actor, Asked, Ending, SessionFacts},
+    audit::{self, Actor, Ending, SessionFacts},
     defaults,
+    history::{self, Wish},
     metrics::Stage as Step,
     people::Authenticated,
     tunnel::Tunnel,
@@ -37,85 +42,18 @@ pub(super) async fn run(app: App, who: Authenticated, from: IpAddr, incoming: In
             audit::session_refused(actor, raw.asked(id.as_ref()), code, refusal.reason());
             app.metrics.session_refused(code);
             incoming.refuse(refusal.code, &refusal.public);
+            if let Ok(ask) = raw.ask() {
+                let wish = Wish {
+                    who: &who,
+                    from,
+                    ask: &ask,
+                    id: id.as_ref(),
+                    sessions: app.sessions.of(&who.principal),
+                };
+                history::refused(&app, wish, code, refusal.reason()).await;
+            }
         }
         Ok(prepared) => open(&app, &who, from, &raw, prepared, incoming, epoch).await,
-    }
-}
-
-/// What OPEN said, as hostile as it came.
-struct Raw {
-    server: String,
-    login: String,
-    target: String,
-    problem: Option<&'static str>,
-}
-
-impl Raw {
-    fn read(open: &OpenFrame) -> Self {
-        let mut problem = None;
-        let mut text =
-            |id, missing, broken| match (open.attributes.value(id), open.attributes.text(id)) {
-                (_, Some(text)) => text.to_owned(),
-                (Some(bytes), None) => {
-                    problem = Some(broken);
-                    String::from_utf8_lossy(bytes).into_owned()
-                }
-                (None, None) => {
-                    problem = problem.or(missing);
-                    String::new()
-                }
-            };
-        let server = text(
-            AttributeId::SERVER,
-            Some("the stream names no server"),
-            "the server's name is no text",
-        );
-        let login = text(AttributeId::LOGIN, None, "the login is no text");
-        Self {
-            server,
-            login,
-            target: open.target.as_str().to_owned(),
-            problem,
-        }
-    }
-
-    fn asked<'a>(&'a self, id: Option<&'a SessionId>) -> Asked<'a> {
-        Asked {
-            id,
-            server: &self.server,
-            login: &self.login,
-            permission: &self.target,
-        }
-    }
-
-    fn ask(&self) -> Result<Ask, Refusal> {
-        let bad = |message: String| Refusal::new(RefuseCode::BadRequest, message);
-        if let Some(problem) = self.problem {
-            return Err(bad(problem.to_owned()));
-        }
-        if self.target != kedge_tunnel::Target::ssh().as_str() {
-            return Err(bad(format!(
-                "there is no target `{}`",
-                Printable::new(&self.target)
-            )));
-        }
-        let login = match self.login.as_str() {
-            "" => None,
-            login => Some(
-                login
-                    .parse::<Login>()
-                    .map_err(|error| bad(error.to_string()))?,
-            ),
-        };
-        let server = self
-            .server
-            .parse()
-            .map_err(|error: kedge_api::NameError| bad(error.to_string()))?;
-        Ok(Ask {
-            server,
-            login,
-            permission: Permission::Ssh,
-        })
     }
 }
 
@@ -143,12 +81,13 @@ async fn prepare(
     }
     let begun = Instant::now();
     let ask = raw.ask().map_err(early)?;
-    let who = app.people.refresh(who).ok_or_else(|| {
-        early(Refusal::new(
-            RefuseCode::Unauthenticated,
-            "your token is no longer accepted; log in again",
-        ))
-    })?;
+    let who = app
+        .people
+        .refresh(who)
+        .ok_or_else(|| early(Refusal::not_accepted()))?;
+    if who.has_expired(app.clock.now()) {
+        return Err(early(Refusal::expired()));
+    }
     let bytes = kedge_api::random::bytes().map_err(|error| {
         let mut refusal = Refusal::new(RefuseCode::Internal, "the hub cannot make a session id");
         refusal.internal = Some(error.to_string());
@@ -157,7 +96,7 @@ async fn prepare(
     let id = SessionId::from_bytes(bytes);
     let late = |refusal| (Some(id.clone()), refusal);
     // The place first: deciding is what costs, and the limits are there to bound it.
-    let place = app
+    let mut place = app
         .sessions
         .enter(id.clone(), &who.principal)
         .map_err(|full| {
@@ -166,7 +105,7 @@ async fn prepare(
                 format!("no further session: {full}"),
             ))
         })?;
-    let grant = authorize::authorize(app, &who, &ask, from)
+    let grant = authorize::admit(app, &who, &ask, from, &mut place)
         .await
         .map_err(late)?;
     let Some(tunnel) = app.tunnels.link(&ask.server) else {
@@ -232,6 +171,13 @@ async fn open(
         attributes,
     };
     let relay = Arc::new(incoming.relay(&tunnel.link, request));
+    let wish = Wish {
+        who,
+        from,
+        ask: &ask,
+        id: Some(&id),
+        sessions: place.older(),
+    };
     let answer = timeout(defaults::OPEN_TIMEOUT, relay.opened()).await;
     if let Some((code, reason)) = refusal_of(answer) {
         if code == "no-answer" {
@@ -239,6 +185,7 @@ async fn open(
         }
         audit::session_refused(actor, raw.asked(Some(&id)), code, &reason);
         app.metrics.session_refused(code);
+        history::refused(app, wish, code, &reason).await;
         return;
     }
     app.metrics.stage(Step::Open, begun.elapsed());
@@ -251,7 +198,17 @@ async fn open(
         policy: grant.policy.clone(),
     };
     let since = app.clock.now();
-    let until = grant.until(since, app.settings.limits.session);
+    let session = Session {
+        app,
+        who,
+        ask: &ask,
+        from,
+        relay: &relay,
+        place: &place,
+        asked: grant.decided,
+        since,
+    };
+    let until = session.end(&grant).map(|(end, _)| end);
     let counted = Arc::clone(&relay);
     place.open(info(&facts, who, from, since, until), move || {
         let bytes = counted.bytes();
@@ -259,16 +216,9 @@ async fn open(
     });
     let gauge = app.metrics.session_opened();
     audit::session_opened(actor, &facts);
+    history::opened(app, wish, &grant);
 
     let opened = Instant::now();
-    let session = Session {
-        app,
-        who,
-        ask: &ask,
-        from,
-        relay: &relay,
-        since,
-    };
     let (end, cause) = session.watch(grant, epoch).await;
 
     let how = cause.unwrap_or_else(|| how(&end.how));
@@ -294,7 +244,20 @@ struct Session<'a> {
     ask: &'a Ask,
     from: IpAddr,
     relay: &'a Relay,
+    place: &'a Place,
+    asked: Time,
     since: Time,
+}
+
+/// What the clock brings about.
+#[derive(Clone, Copy, Debug)]
+enum Due {
+    /// The session was as long as it may be.
+    MaxAge,
+    /// Time alone may have changed what policies say.
+    Review,
+    /// The token it was opened with has expired, and the time after it is over.
+    Token,
 }
 
 impl Session<'_> {
@@ -305,21 +268,42 @@ impl Session<'_> {
         mut epoch: watch::Receiver<u64>,
     ) -> (RelayEnd, Option<&'static str>) {
         loop {
-            let deadline = self.deadline(&grant);
+            let due = self.due(&grant);
             let (code, cause, words) = tokio::select! {
                 biased;
                 end = self.relay.ended() => return (end, None),
                 () = self.app.shutdown.reached(Stage::Cut) => {
                     (ResetCode::ShuttingDown, "shutting-down", "the hub shuts down".to_owned())
                 }
-                () = deadline => (ResetCode::MaxAge, "max-age", "the session was as long as it may be".to_owned()),
-                changed = epoch.changed() => match self.look_again(&grant, changed.is_ok()).await {
-                    Ok(granted) => {
-                        grant = granted;
-                        continue;
-                    }
-                    Err(refusal) => (ResetCode::Revoked, "revoked", refusal.public),
+                due = due => match due {
+                    Due::MaxAge => (ResetCode::MaxAge, "max-age", "the session was as long as it may be".to_owned()),
+                    Due::Token => (
+                        ResetCode::MaxAge,
+                        "login-expired",
+                        "the login that this session began with has expired; log in again".to_owned(),
+                    ),
+                    Due::Review => match self.look_again(&grant).await {
+                        Ok(granted) => {
+                            grant = granted;
+                            continue;
+                        }
+                        Err(refusal) => (ResetCode::Revoked, "revoked", refusal.public),
+                    },
                 },
+                changed = epoch.changed() => {
+                    let looked = match changed {
+                        Ok(()) => self.look_again(&grant).await,
+                        // Nobody is left who would tell of changes; that is a hub that ends.
+                        Err(_) => Err(Refusal::new(RefuseCode::Draining, "the hub ends")),
+                    };
+                    match looked {
+                        Ok(granted) => {
+                            grant = granted;
+                            continue;
+                        }
+                        Err(refusal) => (ResetCode::Revoked, "revoked", refusal.public),
+                    }
+                }
             };
             self.relay.reset(code, &words);
             let end = match timeout(defaults::LAST_WORDS, self.relay.ended()).await {
@@ -337,39 +321,67 @@ impl Session<'_> {
         }
     }
 
-    async fn look_again(&self, grant: &Grant, alive: bool) -> Result<Grant, Refusal> {
-        if !alive {
-            // Nobody is left who would tell of changes; that is a hub that ends.
-            return Err(Refusal::new(RefuseCode::Draining, "the hub ends"));
-        }
-        let Some(who) = self.app.people.refresh(self.who) else {
-            return Err(Refusal::new(
-                RefuseCode::Unauthenticated,
-                "your token is no longer accepted",
-            ));
+    async fn look_again(&self, grant: &Grant) -> Result<Grant, Refusal> {
+        let who = self
+            .app
+            .people
+            .refresh(self.who)
+            .ok_or_else(Refusal::not_accepted)?;
+        let live = Live {
+            ask: self.ask,
+            granted: grant,
+            asked: self.asked,
+            place: self.place,
         };
-        match authorize::reauthorize(self.app, &who, grant, self.ask, self.from).await {
+        match authorize::reauthorize(self.app, &who, &live, self.from).await {
             // A store that does not answer takes nothing back: the next change asks again.
             Err(refusal) if refusal.code == RefuseCode::Internal => {
                 tracing::warn!(
                     cause = refusal.reason(),
                     "a live session cannot be looked at again"
                 );
-                Ok(grant.clone())
+                Ok(Grant {
+                    decided: self.app.clock.now(),
+                    ..grant.clone()
+                })
             }
             decided => decided,
         }
     }
 
-    async fn deadline(&self, grant: &Grant) {
-        let Some(until) = grant.until(self.since, self.app.settings.limits.session) else {
+    /// When the session must end whatever else happens, and by what.
+    fn end(&self, grant: &Grant) -> Option<(Time, Due)> {
+        let limits = &self.app.settings.session;
+        let by_length = grant.limits.until(self.since, limits.max_age);
+        let by_token = match (limits.token_grace, self.who.principal.expires_at) {
+            (Some(grace), Some(expires)) => Some(expires.saturating_add(grace)),
+            _ => None,
+        };
+        [
+            by_length.map(|at| (at, Due::MaxAge)),
+            by_token.map(|at| (at, Due::Token)),
+        ]
+        .into_iter()
+        .flatten()
+        .min_by_key(|(at, _)| *at)
+    }
+
+    async fn due(&self, grant: &Grant) -> Due {
+        // However time is cut up by policies, one look a second is enough.
+        let soonest = grant.decided.saturating_add(defaults::REVIEW_PAUSE);
+        let review = grant.review_at.map(|at| (at.max(soonest), Due::Review));
+        let first = [self.end(grant), review]
+            .into_iter()
+            .flatten()
+            .min_by_key(|(at, _)| *at);
+        let Some((at, due)) = first else {
             return std::future::pending().await;
         };
         // The wall clock may jump, and a sleep must not be longer than it can be wrong.
         loop {
-            let left = until.saturating_since(self.app.clock.now());
+            let left = at.saturating_since(self.app.clock.now());
             if left.is_zero() {
-                return;
+                return due;
             }
             tokio::time::sleep(left.min(defaults::REEVALUATE_EVERY)).await;
         }
@@ -398,7 +410,7 @@ fn refusal_of(
 ) -> Option<(&'static str, String)> {
     match answer {
         Ok(Ok(())) => None,
-        Ok(Err(StreamError::Refused { code, text })) => Some((authorize::word(code), text)),
+        Ok(Err(StreamError::Refused { code, text })) => Some((refusal::word(code), text)),
         Ok(Err(StreamError::Reset { code, text })) => Some(("reset", format!("{code}: {text}"))),
         Ok(Err(error)) => Some(("link-lost", error.to_string())),
         Err(_) => Some(("no-answer", "the agent did not answer in time".to_owned())),

@@ -6,25 +6,29 @@
 //!            └──────────┴─── REFUSED + one audit event ─────────────┘     one opening and one closing audit event
 //! ```
 //!
-//! A live session is looked at again whenever something it rests on changed (its policy, its server, its person), and
-//! ends within seconds when it would not be granted any more.
+//! A live session is looked at again whenever something it rests on changed (its policy, its server, its person), and at
+//! each moment at which time alone may change the answer; it ends within seconds when it would not be granted any more.
 
 pub mod authorize;
 mod client;
 mod live;
 mod quota;
+mod raw;
+mod refusal;
 mod table;
 
-pub use authorize::{Ask, Grant, Refusal};
+pub use authorize::{Ask, Grant};
 pub use client::{note_surplus, serve};
 pub use quota::{Full, Quota, Ticket};
+pub use refusal::Refusal;
 pub use table::{Place, Sessions};
 
 /// How a session can end, as the audit log and the metrics say it.
-pub const ENDINGS: [&str; 10] = [
+pub const ENDINGS: [&str; 11] = [
     "agent-lost",
     "client-lost",
     "finished",
+    "login-expired",
     "max-age",
     "refused",
     "reset-by-agent",

@@ -1,7 +1,10 @@
 //! How many of something there may be, in all and for one person.
+//!
+//! A place is taken before anything is decided, because deciding is what costs. What was decided well is then *admitted*,
+//! in an order that stays: by it a policy that limits somebody's sessions keeps the oldest of them.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fmt,
     sync::{Arc, Mutex},
 };
@@ -20,8 +23,17 @@ pub struct Quota(Arc<Mutex<Counts>>);
 struct Counts {
     limit: u32,
     per_owner: u32,
-    owners: BTreeMap<Owner, u32>,
+    owners: BTreeMap<Owner, Held>,
     total: u32,
+    admitted: u64,
+}
+
+/// What one person has.
+#[derive(Default)]
+struct Held {
+    places: u32,
+    /// The places that were admitted, by when.
+    admitted: BTreeSet<u64>,
 }
 
 /// Why there is no place.
@@ -40,6 +52,7 @@ pub enum Full {
 pub struct Ticket {
     quota: Quota,
     owner: Owner,
+    order: Option<u64>,
 }
 
 impl Quota {
@@ -51,6 +64,7 @@ impl Quota {
             per_owner,
             owners: BTreeMap::new(),
             total: 0,
+            admitted: 0,
         })))
     }
 
@@ -59,24 +73,31 @@ impl Quota {
     /// # Errors
     /// [`Full`] when a limit is reached.
     pub fn take(&self, principal: &Principal) -> Result<Ticket, Full> {
-        let owner = (
-            principal.issuer.as_str().to_owned(),
-            principal.subject.as_str().to_owned(),
-        );
+        let owner = owner(principal);
         let mut counts = locked(&self.0);
         if counts.total >= counts.limit {
             return Err(Full::Hub);
         }
-        let held = counts.owners.get(&owner).copied().unwrap_or_default();
-        if held >= counts.per_owner {
+        let per_owner = counts.per_owner;
+        let places = counts.owners.get(&owner).map_or(0, |held| held.places);
+        if places >= per_owner {
             return Err(Full::Person);
         }
-        counts.owners.insert(owner.clone(), held + 1);
+        counts.owners.entry(owner.clone()).or_default().places += 1;
         counts.total += 1;
         Ok(Ticket {
             quota: self.clone(),
             owner,
+            order: None,
         })
+    }
+
+    /// How many admitted places `principal` has.
+    #[must_use]
+    pub fn admitted(&self, principal: &Principal) -> u32 {
+        let counts = locked(&self.0);
+        let held = counts.owners.get(&owner(principal));
+        held.map_or(0, |held| number(held.admitted.len()))
     }
 
     /// How many places are taken.
@@ -86,17 +107,64 @@ impl Quota {
     }
 }
 
+impl Ticket {
+    /// Admits it, unless its person has `limit` admitted ones already.
+    ///
+    /// # Errors
+    /// How many there are.
+    pub fn admit(&mut self, limit: Option<u32>) -> Result<(), u32> {
+        let mut counts = locked(&self.quota.0);
+        let order = counts.admitted;
+        let held = counts.owners.entry(self.owner.clone()).or_default();
+        let there = number(held.admitted.len());
+        if limit.is_some_and(|limit| there >= limit) {
+            return Err(there);
+        }
+        held.admitted.insert(order);
+        counts.admitted += 1;
+        self.order = Some(order);
+        Ok(())
+    }
+
+    /// How many of its person's were admitted before it; before it is admitted itself, all of them.
+    #[must_use]
+    pub fn older(&self) -> u32 {
+        let counts = locked(&self.quota.0);
+        let Some(held) = counts.owners.get(&self.owner) else {
+            return 0;
+        };
+        number(match self.order {
+            Some(order) => held.admitted.range(..order).count(),
+            None => held.admitted.len(),
+        })
+    }
+}
+
 impl Drop for Ticket {
     fn drop(&mut self) {
         let mut counts = locked(&self.quota.0);
         counts.total = counts.total.saturating_sub(1);
-        match counts.owners.get_mut(&self.owner) {
-            Some(held) if *held > 1 => *held -= 1,
-            _ => {
+        if let Some(held) = counts.owners.get_mut(&self.owner) {
+            held.places = held.places.saturating_sub(1);
+            if let Some(order) = self.order {
+                held.admitted.remove(&order);
+            }
+            if held.places == 0 {
                 counts.owners.remove(&self.owner);
             }
         }
     }
+}
+
+fn owner(principal: &Principal) -> Owner {
+    (
+        principal.issuer.as_str().to_owned(),
+        principal.subject.as_str().to_owned(),
+    )
+}
+
+fn number(count: usize) -> u32 {
+    u32::try_from(count).unwrap_or(u32::MAX)
 }
 
 impl fmt::Debug for Quota {
@@ -110,14 +178,9 @@ impl fmt::Debug for Quota {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::people::{Directory, tests::person};
 
-    fn principal(name: &str) -> Arc<Principal> {
-        let roster = crate::config::Roster {
-            people: vec![person(name, "t", &[])],
-            ..Default::default()
-        };
-        Directory::new(roster).authenticate("t").unwrap().principal
+    fn principal(name: &str) -> Principal {
+        crate::people::tests::principal(name)
     }
 
     #[test]
@@ -143,5 +206,30 @@ mod tests {
         }
         let counts = locked(&quota.0);
         assert_eq!((counts.total, counts.owners.len()), (0, 0));
+    }
+
+    #[test]
+    fn of_many_that_ask_at_once_as_many_are_admitted_as_may_be_and_the_oldest_stay_the_oldest() {
+        let quota = Quota::new(100, 100);
+        let alice = principal("alice");
+        let mut tickets: Vec<_> = (0..10).map(|_| quota.take(&alice).unwrap()).collect();
+        let answers: Vec<_> = tickets.iter_mut().map(|t| t.admit(Some(3))).collect();
+        assert_eq!(answers[..3], [Ok(()); 3]);
+        assert_eq!(answers[3..], [Err(3); 7]);
+        let older: Vec<_> = tickets.iter().map(Ticket::older).collect();
+        assert_eq!(older, [0, 1, 2, 3, 3, 3, 3, 3, 3, 3]);
+
+        // One goes, so there is room for one, which is the youngest then.
+        drop(tickets.remove(0));
+        assert_eq!(quota.admitted(&alice), 2);
+        assert_eq!(tickets[5].admit(Some(3)), Ok(()));
+        assert_eq!(
+            [0, 1, 5].map(|at| tickets[at].older()),
+            [0, 1, 2],
+            "those that are left move up"
+        );
+        assert_eq!(quota.admitted(&principal("bob")), 0);
+        drop(tickets);
+        assert_eq!(quota.admitted(&alice), 0);
     }
 }

@@ -29,7 +29,7 @@ struct Entry {
 pub struct Place {
     live: Live,
     id: SessionId,
-    _ticket: Ticket,
+    ticket: Ticket,
 }
 
 impl Sessions {
@@ -48,7 +48,7 @@ impl Sessions {
     /// [`Full`] when a limit is reached.
     pub fn enter(&self, id: SessionId, principal: &Principal) -> Result<Place, Full> {
         Ok(Place {
-            _ticket: self.quota.take(principal)?,
+            ticket: self.quota.take(principal)?,
             live: Arc::clone(&self.live),
             id,
         })
@@ -73,6 +73,12 @@ impl Sessions {
         items
     }
 
+    /// How many sessions `principal` has.
+    #[must_use]
+    pub fn of(&self, principal: &Principal) -> u32 {
+        self.quota.admitted(principal)
+    }
+
     /// How many places are taken, by those too that are about to open.
     #[must_use]
     pub fn count(&self) -> u32 {
@@ -81,6 +87,20 @@ impl Sessions {
 }
 
 impl Place {
+    /// Counts the session among its person's, unless they have `limit` already.
+    ///
+    /// # Errors
+    /// How many there are.
+    pub fn admit(&mut self, limit: Option<u32>) -> Result<(), u32> {
+        self.ticket.admit(limit)
+    }
+
+    /// How many sessions its person had before this one.
+    #[must_use]
+    pub fn older(&self) -> u32 {
+        self.ticket.older()
+    }
+
     /// The session is open: it shows in the list from now on. `bytes` says what has passed so far.
     pub fn open(&self, info: SessionInfo, bytes: impl Fn() -> (u64, u64) + Send + Sync + 'static) {
         let bytes = Box::new(bytes);

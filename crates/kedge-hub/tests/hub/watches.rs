@@ -192,7 +192,16 @@ async fn an_administrator_who_is_none_any_more_sees_no_more() {
 async fn watches_end_when_the_hub_stops_and_when_their_reader_goes() {
     let hub = Hub::start().await;
     let at_rest = async || {
-        let its_own = ["admin", "https", "presence", "watcher"].len();
+        let its_own = [
+            "admin",
+            "history",
+            "history-pruning",
+            "https",
+            "issuers",
+            "presence",
+            "watcher",
+        ]
+        .len();
         (hub.shutdown.tasks().count() == its_own).then_some(())
     };
     crate::harness::eventually("the hub's own tasks", at_rest).await;

@@ -1,0 +1,351 @@
+use std::time::Duration;
+
+use kedge_api::Standing;
+use kedge_identity::Algorithm;
+use kedge_service::Source;
+
+use super::*;
+
+const HASH: &str = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+
+fn settle(text: &str) -> Result<Settings, String> {
+    let source = Source::from_text("hub.toml", text);
+    source
+        .parse::<Config>()
+        .and_then(|config| config.settle(&source))
+        .map_err(|error| error.to_string())
+}
+
+#[test]
+fn an_empty_file_is_a_hub_that_refuses_people() {
+    let settings = settle("").unwrap();
+    assert_eq!(settings.listen.port(), 8443);
+    assert!(settings.admin_listen.ip().is_loopback());
+    assert!(settings.roster.people.is_empty());
+    assert!(matches!(settings.tls, Tls::SelfSigned { .. }));
+}
+
+#[test]
+fn everything_that_can_be_said() {
+    let settings = settle(&format!(
+        r#"
+        listen = "127.0.0.1:0"
+        state-dir = "/tmp/x"
+        name = "lab"
+        suffix = "lab.example"
+        trusted-proxies = ["10.0.0.0/8"]
+        [tls]
+        mode = "off"
+        [admin]
+        listen = "127.0.0.1:0"
+        [admins]
+        users = ["alice"]
+        groups = ["ops"]
+        claims = {{ roles = ["kedge-admin"] }}
+        [login]
+        claim = "email"
+        local-part-domains = ["corp.example"]
+        exceptions = {{ "bob@corp.example" = "robert" }}
+        [[issuers]]
+        url = "https://id.example/realms/main"
+        name = "corp"
+        client-id = "kedge"
+        audiences = ["kedge-ci"]
+        authorized-parties = ["gateway"]
+        scopes = ["openid", "groups", "openid"]
+        algorithms = ["ES384", "PS256"]
+        user-claim = "email"
+        groups-claim = "roles"
+        home = true
+        public-client-secret = "not-a-secret"
+        authorization-parameters = {{ prompt = "consent" }}
+        [issuers.login]
+        exceptions = {{ "alice.smith" = "asmith" }}
+        [[issuers]]
+        url = "http://127.0.0.1:8080/ci/"
+        audiences = ["https://hub.example"]
+        [[people]]
+        subject = "alice"
+        token-sha256 = "{HASH}"
+        groups = ["dev"]
+        claims = {{ preferred_username = "alice", level = 3, tags = ["a"] }}
+        [limits]
+        connections = 5
+        sessions-per-person = 2
+        [session]
+        max-age-seconds = 60
+        token-grace-seconds = 0
+        [history]
+        days = 7
+        records = 0
+        [shutdown]
+        drain-seconds = 1
+        "#
+    ))
+    .unwrap();
+    assert_eq!(settings.tls, Tls::Off);
+    let second = Duration::from_secs(1);
+    assert_eq!(settings.session.max_age, Some(60 * second));
+    assert_eq!(settings.session.token_grace, Some(Duration::ZERO));
+    assert_eq!(settings.history.age, 7 * 24 * 60 * 60 * second);
+    assert_eq!(settings.history.records, 0);
+    assert_eq!(
+        settings.roster.mapping.exceptions["bob@corp.example"],
+        "robert"
+    );
+    let [corp, ci] = &settings.roster.issuers[..] else {
+        panic!("{:?}", settings.roster.issuers);
+    };
+    assert_eq!(corp.name, "corp");
+    assert_eq!(corp.standing, Standing::Home);
+    assert!(corp.audiences.contains("kedge") && corp.audiences.contains("kedge-ci"));
+    assert!(
+        corp.authorized_parties.contains("kedge") && corp.authorized_parties.contains("gateway")
+    );
+    assert_eq!(corp.scopes, ["openid", "groups"]);
+    assert_eq!(corp.algorithms, [Algorithm::Es384, Algorithm::Ps256]);
+    assert_eq!(corp.mapping.claim, "preferred_username");
+    assert_eq!(corp.mapping.exceptions["alice.smith"], "asmith");
+    assert_eq!(ci.url, "http://127.0.0.1:8080/ci/");
+    assert_eq!(ci.name, "127.0.0.1");
+    assert_eq!(ci.standing, Standing::Foreign);
+    assert_eq!(ci.client_id, None);
+    assert_eq!(ci.user_claim, "sub");
+    assert_eq!(settings.roster.mapping.claim, "email");
+    assert_eq!(settings.roster.people.len(), 1);
+    assert_eq!(settings.shutdown.drain, Duration::from_secs(1));
+}
+
+#[test]
+fn each_mistake_names_its_key() {
+    let person = |subject: &str, hash: &str| {
+        format!("[[people]]\nsubject = \"{subject}\"\ntoken-sha256 = \"{hash}\"\n")
+    };
+    let twice = person("a", HASH) + &person("b", HASH);
+    let same = person("a", HASH) + &person("a", &HASH.replace('b', "c"));
+    for (text, wanted) in [
+        (
+            "lisen = \"x\"",
+            "hub.toml:1:1: unknown key `lisen`; did you mean `listen`?",
+        ),
+        ("[limits]\nconections = 3", "did you mean `connections`?"),
+        (
+            "[limits]\nconnections = 0",
+            "`limits.connections`: must be at least 1",
+        ),
+        (
+            "[tls]\ncertificate = \"/x\"",
+            "`tls.key`: is needed beside `certificate`",
+        ),
+        (
+            "[tls]\nkey = \"/x\"",
+            "`tls.certificate`: is needed beside `key`",
+        ),
+        (
+            "[tls]\nmode = \"off\"\ncertificate = \"/x\"",
+            "has no meaning with `mode = \"off\"`",
+        ),
+        ("[tls]\nmode = \"none\"", "unknown variant"),
+        ("suffix = \".kedge\"", "`suffix`"),
+        ("suffix = \"ke dge\"", "`suffix`"),
+        ("suffix = \"*\"", "`suffix`"),
+        ("name = \"\"", "`name`"),
+        ("listen = \"example.org\"", "`listen`"),
+        (
+            "[[people]]\nsubject = \"a\"\ntoken-sha256 = \"kpt_x\"",
+            "is not 64 hex digits",
+        ),
+        (
+            "[[people]]\nsubject = \"a\"\ntoken = \"kpt_x\"",
+            "unknown key `people[0].token`",
+        ),
+        (twice.as_str(), "`b` has the token of somebody else"),
+        (same.as_str(), "`people[1].subject`: `a` is listed twice"),
+        (person("", HASH).as_str(), "people"),
+        (
+            "[login]\nlocal-part-domains = [\"a@b\"]",
+            "login.local-part-domains",
+        ),
+        ("trusted-proxies = [\"10.0.0.0/99\"]", "trusted-proxies"),
+    ] {
+        let error = settle(text).unwrap_err();
+        assert!(error.contains(wanted), "{text}: {error}");
+    }
+}
+
+#[test]
+fn the_default_addresses_parse() {
+    let _ = Config::default();
+}
+
+/// A configuration with these issuers, each a list of lines below its header.
+fn with_issuers(issuers: &[&str]) -> String {
+    issuers
+        .iter()
+        .map(|lines| format!("[[issuers]]\n{lines}\n"))
+        .collect()
+}
+
+const CORP: &str = "url = \"https://id.example\"\nclient-id = \"kedge\"";
+
+#[test]
+fn each_mistake_about_an_issuer_names_its_place_and_says_what_to_do() {
+    let corp = |more: &str| with_issuers(&[&format!("{CORP}\n{more}")]);
+    let second = |more: &str| with_issuers(&[&format!("{CORP}\nhome = true"), more]);
+    for (text, wanted) in [
+        (
+            with_issuers(&["client-id = \"kedge\""]),
+            "missing field `url`",
+        ),
+        (
+            with_issuers(&["url = \"http://id.example\"\nclient-id = \"kedge\""]),
+            "hub.toml:2:1: `issuers[0].url`: ",
+        ),
+        (
+            with_issuers(&["url = \"https://u:p@id.example\"\nclient-id = \"kedge\""]),
+            "`issuers[0].url`",
+        ),
+        (
+            with_issuers(&["url = \"https://id.example/?a=b\"\nclient-id = \"kedge\""]),
+            "`issuers[0].url`",
+        ),
+        (
+            with_issuers(&["url = \"https://id.example\""]),
+            "`issuers[0].client-id`: is needed, or `audiences`",
+        ),
+        (
+            with_issuers(&[
+                "url = \"https://id.example\"\naudiences = [\"a\"]\nscopes = [\"openid\"]",
+            ]),
+            "hub.toml:4:1: `issuers[0].scopes`: has no meaning without `client-id`",
+        ),
+        (corp("client_id = \"x\""), "did you mean `client-id`?"),
+        (corp("algorithms = [\"none\"]"), "`none` is no signature"),
+        (corp("algorithms = [\"None\"]"), "is no signature"),
+        (corp("algorithms = [\"HS256\"]"), "keyed with a secret"),
+        (corp("algorithms = [\"RS257\"]"), "RS257"),
+        (
+            corp("algorithms = []"),
+            "`issuers[0].algorithms`: lists none",
+        ),
+        (corp("scopes = [\"email\"]"), "lacks `openid`"),
+        (
+            corp("scopes = [\"openid\", \"a b\"]"),
+            "`a b` is not a scope",
+        ),
+        (corp("audiences = [\"\"]"), "`issuers[0].audiences`"),
+        (corp("name = \"a\\nb\""), "`issuers[0].name`"),
+        (corp("user-claim = \"\""), "`issuers[0].user-claim`"),
+        (
+            corp("ca-file = \"/nowhere/ca.pem\""),
+            "hub.toml:4:1: `issuers[0].ca-file`: ",
+        ),
+        (
+            corp("authorization-parameters = { state = \"x\" }"),
+            "`state` is set by the login itself",
+        ),
+        (
+            corp("[issuers.login]\nexceptions = { \"a\" = \"../x\" }"),
+            "`issuers[0].login.exceptions`: for `a`: ",
+        ),
+        (
+            corp("[issuers.login]\nlocal-part-domains = [\"@corp\"]"),
+            "`issuers[0].login.local-part-domains`",
+        ),
+        (
+            second("url = \"https://id.example\"\naudiences = [\"a\"]\nname = \"b\""),
+            "`issuers[1].url`: is listed twice",
+        ),
+        (
+            second("url = \"https://id.example/\"\naudiences = [\"a\"]"),
+            "two issuers are called `id.example`",
+        ),
+        (
+            second("url = \"https://b.example\"\naudiences = [\"a\"]\nhome = true"),
+            "hub.toml:8:1: `issuers[1].home`: two issuers are home",
+        ),
+        (
+            with_issuers(&[CORP, "url = \"https://b.example\"\naudiences = [\"a\"]"]),
+            "one must say `home = true`",
+        ),
+        (
+            "[session]\nmax-age-seconds = 0".to_owned(),
+            "`session.max-age-seconds`",
+        ),
+        (
+            "[limits]\nsession-seconds = 3".to_owned(),
+            "unknown key `limits.session-seconds`",
+        ),
+        (
+            "[history]\ndays = 0".to_owned(),
+            "`history.days`: must be from 1",
+        ),
+        (
+            "[admins]\nclaims = { roles = [] }".to_owned(),
+            "`admins.claims`: ",
+        ),
+        (
+            "[admins]\nusers = [\"a\\nb\"]".to_owned(),
+            "`admins.users`: ",
+        ),
+    ] {
+        let error = settle(&text).unwrap_err();
+        assert!(error.contains(wanted), "{text}: {error}");
+    }
+}
+
+#[test]
+fn an_issuer_that_is_alone_is_home_and_of_several_the_one_that_says_so() {
+    let standings = |text: &str| -> Vec<_> {
+        let issuers = settle(text).unwrap().roster.issuers;
+        issuers.iter().map(|issuer| issuer.standing).collect()
+    };
+    let other = "url = \"https://b.example\"\naudiences = [\"a\"]";
+    let not = "home = false";
+    assert_eq!(standings(&with_issuers(&[CORP])), [Standing::Home]);
+    assert_eq!(
+        standings(&with_issuers(&[&format!("{CORP}\n{not}")])),
+        [Standing::Foreign]
+    );
+    assert_eq!(
+        standings(&with_issuers(&[other, &format!("{CORP}\nhome = true")])),
+        [Standing::Foreign, Standing::Home]
+    );
+    assert_eq!(
+        standings(&with_issuers(&[
+            &format!("{other}\n{not}"),
+            &format!("{CORP}\n{not}")
+        ])),
+        [Standing::Foreign, Standing::Foreign]
+    );
+}
+
+#[test]
+fn a_file_of_authorities_must_hold_certificates() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("ca.pem");
+    let with = |pem: &str| {
+        std::fs::write(&path, pem).unwrap();
+        settle(&with_issuers(&[&format!(
+            "{CORP}\nca-file = \"{}\"",
+            path.display()
+        )]))
+    };
+    let key = rcgen::generate_simple_self_signed(["id.example".to_owned()]).unwrap();
+    let pem = key.cert.pem();
+    assert_eq!(
+        with(&pem).unwrap().roster.issuers[0].authorities,
+        Some(pem.clone())
+    );
+    for (text, wanted) in [
+        ("", "has no certificate in it"),
+        ("nonsense", "has no certificate in it"),
+        (
+            "-----BEGIN CERTIFICATE-----\n!!\n-----END CERTIFICATE-----\n",
+            "ca.pem",
+        ),
+    ] {
+        let error = with(text).unwrap_err();
+        assert!(error.contains(wanted), "{text}: {error}");
+    }
+}
