@@ -6,7 +6,7 @@
 //! |---|---|---|
 //! | `event` | all | what happened: one of the constants below |
 //! | `session` | session.* | the session's id |
-//! | `issuer`, `subject`, `method` | all with a person | who, and how they proved it |
+//! | `issuer`, `subject`, `user`, `method` | all with a person | who, what policies call them, and how they proved it |
 //! | `server`, `login`, `permission` | session.* | where, as whom, to do what |
 //! | `policy` | session.opened, session.closed | what allowed it |
 //! | `from` | all | the source address |
@@ -22,6 +22,37 @@ use tracing::info;
 
 /// The target of every audit event.
 pub const TARGET: &str = "kedge::audit";
+
+/// Writes an event that a person caused: who they are stands the same way in all of them.
+macro_rules! by_person {
+    ($actor:expr, $event:expr, { $($field:tt)* }, $words:literal) => {
+        info!(
+            target: TARGET,
+            event = $event,
+            issuer = %Printable::new($actor.principal.issuer.as_str()),
+            subject = %Printable::new($actor.principal.subject.as_str()),
+            user = %Printable::new($actor.principal.user.as_str()),
+            method = %$actor.principal.method,
+            from = %$actor.from,
+            $($field)*
+            $words
+        )
+    };
+}
+
+/// Writes an event about a session that was allowed: its facts stand the same way in all of them.
+macro_rules! about_session {
+    ($actor:expr, $event:expr, $facts:expr, { $($field:tt)* }, $words:literal) => {
+        by_person!($actor, $event, {
+            session = %$facts.id,
+            policy = %$facts.policy,
+            server = %$facts.server,
+            login = %$facts.login,
+            permission = %$facts.permission,
+            $($field)*
+        }, $words)
+    };
+}
 
 /// Who did it.
 #[derive(Clone, Copy, Debug)]
@@ -77,62 +108,30 @@ pub struct Asked<'a> {
 
 /// A session began.
 pub fn session_opened(actor: Actor<'_>, facts: &SessionFacts) {
-    info!(
-        target: TARGET,
-        event = "session.opened",
-        session = %facts.id,
-        issuer = %Printable::new(actor.principal.issuer.as_str()),
-        subject = %Printable::new(actor.principal.subject.as_str()),
-        method = %actor.principal.method,
-        policy = %facts.policy,
-        server = %facts.server,
-        login = %facts.login,
-        permission = %facts.permission,
-        from = %actor.from,
-        "session opened"
-    );
+    about_session!(actor, "session.opened", facts, {}, "session opened");
 }
 
 /// A session ended.
 pub fn session_closed(actor: Actor<'_>, facts: &SessionFacts, ending: &Ending<'_>) {
-    info!(
-        target: TARGET,
-        event = "session.closed",
-        session = %facts.id,
-        issuer = %Printable::new(actor.principal.issuer.as_str()),
-        subject = %Printable::new(actor.principal.subject.as_str()),
-        method = %actor.principal.method,
-        policy = %facts.policy,
-        server = %facts.server,
-        login = %facts.login,
-        permission = %facts.permission,
-        from = %actor.from,
+    about_session!(actor, "session.closed", facts, {
         bytes_up = ending.up,
         bytes_down = ending.down,
         duration_ms = u64::try_from(ending.duration.as_millis()).unwrap_or(u64::MAX),
         how = ending.how,
         reason = %Printable::new(ending.detail),
-        "session closed"
-    );
+    }, "session closed");
 }
 
 /// A session was refused, here or by the agent.
 pub fn session_refused(actor: Actor<'_>, asked: Asked<'_>, code: &'static str, reason: &str) {
-    info!(
-        target: TARGET,
-        event = "session.refused",
+    by_person!(actor, "session.refused", {
         session = %asked.id.map(SessionId::as_str).unwrap_or_default(),
-        issuer = %Printable::new(actor.principal.issuer.as_str()),
-        subject = %Printable::new(actor.principal.subject.as_str()),
-        method = %actor.principal.method,
         server = %Printable::new(asked.server),
         login = %Printable::new(asked.login),
         permission = %Printable::new(asked.permission),
-        from = %actor.from,
         code,
         reason = %Printable::new(reason),
-        "session refused"
-    );
+    }, "session refused");
 }
 
 /// A person or an agent did not prove who they are.
@@ -186,21 +185,15 @@ pub enum Verb {
 
 /// An administrator changed what the hub holds.
 pub fn object_changed(actor: Actor<'_>, verb: Verb, kind: &'static str, name: &str) {
-    info!(
-        target: TARGET,
-        event = match verb {
-            Verb::Created => "object.created",
-            Verb::Deleted => "object.deleted",
-            Verb::Updated => "object.updated",
-        },
-        issuer = %Printable::new(actor.principal.issuer.as_str()),
-        subject = %Printable::new(actor.principal.subject.as_str()),
-        method = %actor.principal.method,
+    let event = match verb {
+        Verb::Created => "object.created",
+        Verb::Deleted => "object.deleted",
+        Verb::Updated => "object.updated",
+    };
+    by_person!(actor, event, {
         kind,
         name = %Printable::new(name),
-        from = %actor.from,
-        "object changed"
-    );
+    }, "object changed");
 }
 
 /// Somebody tried to change what they may not.
@@ -211,19 +204,12 @@ pub fn write_refused(
     name: &str,
     reason: &str,
 ) {
-    info!(
-        target: TARGET,
-        event = "object.refused",
-        issuer = %Printable::new(actor.principal.issuer.as_str()),
-        subject = %Printable::new(actor.principal.subject.as_str()),
-        method = %actor.principal.method,
+    by_person!(actor, "object.refused", {
         verb = verb.as_str(),
         kind,
         name = %Printable::new(name),
-        from = %actor.from,
         reason = %Printable::new(reason),
-        "change refused"
-    );
+    }, "change refused");
 }
 
 /// An agent reported host keys that nobody accepted.
@@ -240,15 +226,8 @@ pub fn host_keys_changed(server: &ServerName, from: IpAddr, fingerprints: &str) 
 
 /// An operator accepted host keys.
 pub fn host_keys_accepted(actor: Actor<'_>, server: &ServerName, fingerprints: &str) {
-    info!(
-        target: TARGET,
-        event = "hostkeys.accepted",
-        issuer = %Printable::new(actor.principal.issuer.as_str()),
-        subject = %Printable::new(actor.principal.subject.as_str()),
-        method = %actor.principal.method,
+    by_person!(actor, "hostkeys.accepted", {
         server = %server,
         fingerprints = %Printable::new(fingerprints),
-        from = %actor.from,
-        "host keys accepted"
-    );
+    }, "host keys accepted");
 }
