@@ -174,9 +174,19 @@ fn removing_an_issuer_ends_its_peoples_sessions() -> Result<()> {
             .cheap
             .hub
             .reconfigure(|options| options.issuers.clear())?;
-        let (code, said) = client.reset(Duration::from_secs(10))?;
-        ensure!(!said.is_empty(), "{code:?} without a reason");
+        // The whole link goes, not only the stream: nobody is behind it any more.
+        let start = std::time::Instant::now();
+        let gone = client.read(1);
+        ensure!(gone.is_err(), "the session goes on: {gone:?}");
+        ensure!(
+            start.elapsed() < Duration::from_secs(10),
+            "it took {:?}",
+            start.elapsed()
+        );
         ensure!(trusting.status(&token)? == 401);
+        trusting.cheap.hub.audited("the end", |event| {
+            text(event, "event") == "session.closed" && text(event, "subject") == "alice"
+        })?;
         Ok(())
     })
 }

@@ -125,6 +125,7 @@ fn each_issuer_maps_by_its_own_rules() -> Result<()> {
                 .with("local-part-domains = [\"example.com\"]")
                 .with("exceptions = { \"alice.smith@example.com\" = \"asmith\", \"boss@example.com\" = \"root\" }");
             let theirs = TrustedIssuer::new(&partners.url())
+                .with("name = \"partners\"")
                 .with("[issuers.login]")
                 .with("claim = \"nickname\"");
             options.issuers = vec![home, theirs];

@@ -127,6 +127,7 @@ fn workloads_of_an_issuer_without_a_client_get_in_by_audience() -> Result<()> {
         let trusting = Trusting::with(t, IssuerOptions::default(), |options| {
             let people = options.issuers.remove(0).with("home = true");
             let jobs = TrustedIssuer::for_workloads(&ci.url(), &["kedge-ci"])
+                .with("name = \"jobs\"")
                 .with("user-claim = \"repository\"")
                 .with("[issuers.login]")
                 .with("claim = \"environment\"");
