@@ -99,7 +99,7 @@ impl Provider {
         };
         self.flows
             .exchange_device_access_token(authorization)
-            .request_async(&self.sender(), pause, None)
+            .request_async(&self.sender(), pause, Some(lifetime))
             .await
             .map_err(|failure| self.not_granted(failure))
     }

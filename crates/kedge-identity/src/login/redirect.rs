@@ -188,6 +188,8 @@ async fn converse(stream: TcpStream, desk: Arc<Desk>) -> Connection {
         .header_read_timeout(defaults::REDIRECT_HEAD_TIME)
         .max_buf_size(defaults::REDIRECT_HEAD_BYTES)
         .max_headers(defaults::REDIRECT_HEADERS)
+        // Who has said all there is to say still wants the answer.
+        .half_close(true)
         .keep_alive(false)
         .serve_connection(TokioIo::new(stream), service)
         .await;
