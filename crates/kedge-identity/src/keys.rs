@@ -281,3 +281,107 @@ const UNCOMPRESSED_POINT: u8 = 4;
 const ED25519_KEY_BYTES: usize = 32;
 /// What the library takes; everybody uses 65537, in three.
 const RSA_EXPONENT_MAX_BYTES: usize = 4;
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn read(jwk: Value) -> Key {
+        Key::read(&jwk).unwrap()
+    }
+
+    /// That this key made this token's signature, and none that differs in one bit.
+    fn check(key: &Key, algorithm: Algorithm, token: &str) {
+        let (signed, signature) = token.rsplit_once('.').unwrap();
+        assert!(key.verify(algorithm, signed, signature));
+        assert!(!key.verify(algorithm, &format!("{signed} "), signature));
+        let mut bytes = URL_SAFE_NO_PAD.decode(signature).unwrap();
+        bytes[0] ^= 1;
+        assert!(!key.verify(algorithm, signed, &URL_SAFE_NO_PAD.encode(bytes)));
+        for other in Algorithm::ALL
+            .into_iter()
+            .filter(|other| *other != algorithm)
+        {
+            assert!(!key.verify(other, signed, signature), "{other}");
+        }
+    }
+
+    #[test]
+    fn rfc_7515_appendix_a_2() {
+        let key = read(json!({
+            "kty": "RSA",
+            "n": "ofgWCuLjybRlzo0tZWJjNiuSfb4p4fAkd_wWJcyQoTbji9k0l8W26mPddx\
+                  HmfHQp-Vaw-4qPCJrcS2mJPMEzP1Pt0Bm4d4QlL-yRT-SFd2lZS-pCgNMs\
+                  D1W_YpRPEwOWvG6b32690r2jZ47soMZo9wGzjb_7OMg0LOL-bSf63kpaSH\
+                  SXndS5z5rexMdbBYUsLA9e-KXBdQOS-UTo7WTBEMa2R2CapHg665xsmtdV\
+                  MTBQY4uDZlxvb3qCo5ZwKh9kG4LT6_I5IhlJH7aGhyxXFvUK-DWNmoudF8\
+                  NAco9_h9iaGNj8q2ethFkMLs91kzk2PAcDTW9gb54h4FRWyuXpoQ",
+            "e": "AQAB",
+        }));
+        let token = "eyJhbGciOiJSUzI1NiJ9.\
+             eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMDA4MTkzODAsDQogImh0dHA6Ly9leGFt\
+             cGxlLmNvbS9pc19yb290Ijp0cnVlfQ.\
+             cC4hiUPoj9Eetdgtv3hF80EGrhuB__dzERat0XF9g2VtQgr9PJbu3XOiZj5RZmh7\
+             AAuHIm4Bh-0Qc_lF5YKt_O8W2Fp5jujGbds9uJdbF9CUAr7t1dnZcAcQjbKBYNX4\
+             BAynRFdiuB--f_nZLgrnbyTyWzO75vRK5h6xBArLIARNPvkSjtQBMHlb1L07Qe7K\
+             0GarZRmB_eSN9383LcOLn6_dO--xi12jzDwusC-eOkHWEsqtFZESc6BfI7noOPqv\
+             hJ1phCnvWh6IeYI2w9QOYEUipUTI8np6LbgGY9Fs98rqVt5AXLIhWkWywlVmtVrB\
+             p0igcN_IoypGlUPQGe77Rw";
+        check(&key, Algorithm::Rs256, token);
+    }
+
+    #[test]
+    fn rfc_7515_appendix_a_3() {
+        let key = read(json!({
+            "kty": "EC", "crv": "P-256",
+            "x": "f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU",
+            "y": "x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0",
+        }));
+        let token = "eyJhbGciOiJFUzI1NiJ9.\
+             eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMDA4MTkzODAsDQogImh0dHA6Ly9leGFt\
+             cGxlLmNvbS9pc19yb290Ijp0cnVlfQ.\
+             DtEhU3ljbEg8L38VWAfUAqOyKAM6-Xx-F4GawxaepmXFCgfTjDxw5djxLa8ISlSA\
+             pmWQxfKTUJqPP3-Kg6NU1Q";
+        check(&key, Algorithm::Es256, token);
+    }
+
+    #[test]
+    fn rfc_8037_appendix_a_4() {
+        let key = read(json!({
+            "kty": "OKP", "crv": "Ed25519",
+            "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo",
+        }));
+        let token = "eyJhbGciOiJFZERTQSJ9.RXhhbXBsZSBvZiBFZDI1NTE5IHNpZ25pbmc.\
+             hgyY0il_MGCjP0JzlnLWG1PPOt7-09PGcvMg3AIbQR6dWbhijcNR4ki4iylGjg5B\
+             hVsPt9g7sVvpAr_MuM0KAg";
+        check(&key, Algorithm::EdDsa, token);
+    }
+
+    #[test]
+    fn the_private_keys_of_the_rfcs_are_taken_for_what_they_are() {
+        let key = json!({
+            "kty": "OKP", "crv": "Ed25519",
+            "d": "nWGxne_9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A",
+            "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo",
+        });
+        assert!(Key::read(&key).is_none());
+    }
+
+    #[test]
+    fn a_fingerprint_tells_apart_what_matters() {
+        let x = URL_SAFE_NO_PAD.encode([1; 32]);
+        let base = json!({"kty": "OKP", "crv": "Ed25519", "x": x});
+        let with = |name: &str, value: &str| {
+            let mut jwk = base.clone();
+            jwk[name] = value.into();
+            *read(jwk).fingerprint()
+        };
+        let same = *read(base.clone()).fingerprint();
+        assert_eq!(same, with("alg", "EdDSA"));
+        assert_ne!(same, with("kid", "k1"));
+        assert_ne!(with("kid", "k2"), with("kid", "k1"));
+        assert_ne!(same, with("x", &URL_SAFE_NO_PAD.encode([2; 32])));
+    }
+}
