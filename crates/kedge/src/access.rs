@@ -9,6 +9,8 @@ use kedge_api::{HostKeys, Login};
 use kedge_service::Failure;
 
 use crate::app::App;
+use crate::defaults;
+use crate::failure::IntoFailure;
 use crate::hub::HubError;
 use crate::names::Place;
 use crate::state::RememberedAccess;
@@ -41,7 +43,17 @@ pub enum AccessError {
     Local(Failure),
 }
 
-/// Learns the mapped login and the host keys.
+impl IntoFailure for AccessError {
+    fn into_failure(self) -> Failure {
+        match self {
+            Self::Hub(error) => error.into_failure(),
+            Self::Local(failure) => failure,
+        }
+    }
+}
+
+/// Learns the mapped login and the host keys. The hub may take so long to say; what a login takes to
+/// be renewed is not cut off.
 ///
 /// # Errors
 ///
@@ -49,11 +61,12 @@ pub enum AccessError {
 ///
 /// # Cancel safety
 ///
-/// The request is dropped.
+/// Not to be cancelled, as the others here: see [`crate::credentials::Credentials::token`].
 pub async fn mapped(
     app: &App<'_>,
     place: &Place<'_>,
     freshness: Freshness,
+    patience: Duration,
 ) -> Result<Access, AccessError> {
     let state = app.state(place.hub_name);
     if freshness == Freshness::Recent
@@ -68,7 +81,7 @@ pub async fn mapped(
             host_keys,
         });
     }
-    ask(app, place, None).await
+    ask(app, place, None, patience).await
 }
 
 /// Learns the host keys, and whether this other login is allowed.
@@ -79,13 +92,13 @@ pub async fn mapped(
 ///
 /// # Cancel safety
 ///
-/// The request is dropped.
+/// As [`mapped`].
 pub async fn as_login(
     app: &App<'_>,
     place: &Place<'_>,
     login: &Login,
 ) -> Result<Access, AccessError> {
-    ask(app, place, Some(login)).await
+    ask(app, place, Some(login), defaults::REQUEST_TIME).await
 }
 
 /// Learns the host keys only. The login matters when the hub must be asked: somebody may have no
@@ -97,7 +110,7 @@ pub async fn as_login(
 ///
 /// # Cancel safety
 ///
-/// The request is dropped.
+/// As [`mapped`].
 pub async fn host_keys(
     app: &App<'_>,
     place: &Place<'_>,
@@ -106,45 +119,30 @@ pub async fn host_keys(
     let state = app.state(place.hub_name);
     match state.access(&place.server, app.now()) {
         Some(access) => Ok(access.host_keys),
-        None => Ok(ask(app, place, login).await?.host_keys),
+        None => Ok(ask(app, place, login, defaults::REQUEST_TIME)
+            .await?
+            .host_keys),
     }
-}
-
-/// Gives an answer a deadline shorter than a request's own.
-///
-/// # Errors
-///
-/// [`AccessError`]
-///
-/// # Cancel safety
-///
-/// As the future given.
-pub async fn within(
-    hub: &kedge_api::HubName,
-    after: Duration,
-    asked: impl Future<Output = Result<Access, AccessError>>,
-) -> Result<Access, AccessError> {
-    tokio::time::timeout(after, asked)
-        .await
-        .unwrap_or_else(|_| {
-            Err(AccessError::Hub(HubError::Timeout {
-                hub: hub.clone(),
-                after,
-            }))
-        })
 }
 
 async fn ask(
     app: &App<'_>,
     place: &Place<'_>,
     login: Option<&Login>,
+    patience: Duration,
 ) -> Result<Access, AccessError> {
     let hub = app
         .client(place.hub_name, place.hub)
         .map_err(AccessError::Local)?;
-    let said = hub
-        .access(&place.server, login)
+    hub.prepare().await.map_err(AccessError::Hub)?;
+    let said = tokio::time::timeout(patience, hub.access(&place.server, login))
         .await
+        .unwrap_or_else(|_| {
+            Err(HubError::Timeout {
+                hub: place.hub_name.clone(),
+                after: patience,
+            })
+        })
         .map_err(AccessError::Hub)?;
     let remembered = RememberedAccess {
         fetched: app.now().as_second(),

@@ -10,10 +10,11 @@ use kedge_service::Failure;
 
 use crate::cli::Globals;
 use crate::config::{Config, HubConfig};
+use crate::credentials::Credentials;
 use crate::environment::{Environment, config_file};
 use crate::exit::Exit;
 use crate::failure::{IntoFailure, failure};
-use crate::hub::Hub;
+use crate::hub::{Asker, Hub};
 use crate::names::{self, Place};
 use crate::state::HubState;
 
@@ -131,15 +132,27 @@ impl<'a> App<'a> {
     ///
     /// # Errors
     ///
-    /// A token file that others can read, or certificates that cannot be loaded.
+    /// Certificates that cannot be loaded.
     pub fn client(&self, name: &HubName, hub: &HubConfig) -> Result<Hub, Failure> {
-        let token = self
-            .state(name)
-            .token()
-            .map_err(IntoFailure::into_failure)?;
+        self.client_as(name, hub, Asker::Stored(self.credentials(name)))
+    }
+
+    /// A connection-to-be to a hub, with some other login than the stored one.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::client`].
+    pub fn client_as(&self, name: &HubName, hub: &HubConfig, asker: Asker) -> Result<Hub, Failure> {
         let proxies = self.environment.proxies.clone();
-        Hub::new(name.clone(), hub.url.clone(), hub.trust(), token, proxies)
+        Hub::new(name.clone(), hub.url.clone(), hub.trust(), asker, proxies)
             .map_err(IntoFailure::into_failure)
+    }
+
+    /// The login at a hub.
+    #[must_use]
+    pub fn credentials(&self, hub: &HubName) -> Credentials {
+        let proxies = self.environment.proxies.clone();
+        Credentials::new(self.state(hub).store(), proxies)
     }
 
     /// The folder of a hub's state.

@@ -18,7 +18,7 @@ use crate::config::Pin;
     name = "kedge",
     version,
     after_help = "Examples:\n  \
-        kedge login https://hub.example --token-file ~/my.token\n  \
+        kedge login https://hub.example\n  \
         kedge get servers\n  \
         kedge ssh web01\n  \
         kedge ssh-config --write && ssh web01.kedge",
@@ -70,17 +70,34 @@ pub struct Globals {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Log in at a hub and remember it
-    #[command(after_help = "Examples:\n  \
-        kedge login https://hub.example --token-file ~/my.token\n  \
-        pass show kedge | kedge login hub.example --token-file -\n  \
-        kedge login https://10.0.0.5:8443 --token-file ~/my.token --pin sha256:…   # self-signed\n  \
-        kedge login main --token-file ~/new.token                                # again")]
+    #[command(
+        after_help = "The browser opens at the issuer that the hub names; where there is none to be seen, a code is\n\
+        shown that is entered on any other device. $BROWSER says which browser, as elsewhere. The login\n\
+        is renewed by itself for as long as the issuer allows.\n\n\
+        Programs log in with a token that somebody else makes. A token file is read again at each use,\n\
+        and may be a link; it must be yours or root's, and readable by you alone. A hub's own static\n\
+        token (kpt_…) is copied. A token command is run by `sh -c` when a token is needed, and what it\n\
+        prints serves until a minute before its end.\n\n\
+        Examples:\n  \
+        kedge login https://hub.example\n  \
+        kedge login https://hub.example --device\n  \
+        kedge login main                                              # again\n  \
+        kedge login main --issuer partners --reauthenticate\n  \
+        kedge login https://10.0.0.5:8443 --pin sha256:…              # self-signed\n  \
+        kedge login https://hub.example --token-file /run/secrets/token\n  \
+        kedge login https://hub.example --token-command 'pass show kedge'\n  \
+        kedge login https://hub.example --token-command \\\n    \
+        'cat /var/run/secrets/kubernetes.io/serviceaccount/token'   # in a pod"
+    )]
     Login(LoginArgs),
     /// Forget the login at a hub
     #[command(after_help = "Examples:\n  kedge logout\n  kedge logout main")]
     Logout(LogoutArgs),
     /// Show who the hub takes you for
-    #[command(after_help = "Examples:\n  kedge whoami\n  kedge whoami -o json")]
+    #[command(after_help = "Examples:\n  \
+        kedge whoami\n  \
+        kedge whoami --server web01\n  \
+        kedge whoami -o json")]
     Whoami(WhoamiArgs),
     /// Open an SSH session to a server with the system's ssh
     #[command(
@@ -148,6 +165,26 @@ pub enum Command {
         kedge accept-host-keys web01 --fingerprint SHA256:…"
     )]
     AcceptHostKeys(AcceptHostKeysArgs),
+    /// Say why somebody may reach a server, or may not, and try policies out on what was
+    #[command(
+        override_usage = "kedge explain [OPTIONS] USER PERMISSION [LOGIN@]NAME\n       \
+        kedge explain --since TIME --with FILE… [--without NAME…] [-o FORMAT]",
+        after_help = "The hub asks its policies by the code that decides. What is not given it takes from what it knows of\n\
+        the person: its configuration, or their last session; the answer says which is which. Everybody\n\
+        may ask about themselves, and administrators about everybody.\n\n\
+        With --since, it tries policies out on the sessions that were, and lists those that would have\n\
+        been refused, and the refusals that would have been sessions. Nothing is changed by it.\n\n\
+        Examples:\n  \
+        kedge explain alice ssh web01\n  \
+        kedge explain alice ssh deploy@web01 --at 2026-12-24T18:00:00Z --source 203.0.113.9\n  \
+        kedge explain newcomer ssh web01 --groups dev,ops --claim preferred_username=newcomer\n  \
+        kedge explain --since 7d --with new-policy.yaml\n  \
+        kedge explain --since 7d --without contractors"
+    )]
+    Explain(ExplainArgs),
+    /// Test policies
+    #[command(subcommand)]
+    Policy(PolicyCommand),
     /// Make, list and revoke the tokens with which servers join
     #[command(subcommand)]
     Token(TokenCommand),
@@ -171,9 +208,21 @@ pub struct LoginArgs {
     /// The hub: https://host[:port], or the name of one in the configuration
     #[arg(value_name = "HUB")]
     pub hub: String,
-    /// The file with your token, readable by you alone; `-` is standard input
-    #[arg(long, value_name = "FILE")]
+    /// Log in with a code that is entered on another device
+    #[arg(long, conflicts_with_all = ["token_file", "token_command"])]
+    pub device: bool,
+    /// The issuer to log in at, by its name, where the hub has several
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["token_file", "token_command"])]
+    pub issuer: Option<String>,
+    /// Prove anew who you are, also when the browser is still logged in
+    #[arg(long, conflicts_with_all = ["token_file", "token_command"])]
+    pub reauthenticate: bool,
+    /// The file with a token, readable by you alone; `-` is standard input
+    #[arg(long, value_name = "FILE", conflicts_with = "token_command")]
     pub token_file: Option<PathBuf>,
+    /// A command that prints a token, for `sh -c`
+    #[arg(long, value_name = "COMMAND")]
+    pub token_command: Option<String>,
     /// What to call the hub [default: as it calls itself]
     #[arg(long, value_name = "NAME")]
     pub name: Option<HubName>,
@@ -199,6 +248,9 @@ pub struct LogoutArgs {
 /// `kedge whoami`
 #[derive(Args, Debug)]
 pub struct WhoamiArgs {
+    /// A server whose login to ask for, in place of all that you may reach; may be given several times
+    #[arg(long, value_name = "NAME")]
+    pub server: Vec<ServerName>,
     /// json or yaml, in place of a page for people
     #[arg(long, short, value_name = "FORMAT")]
     pub output: Option<DataFormat>,
@@ -326,6 +378,80 @@ pub struct AcceptHostKeysArgs {
     /// A new key to accept, without being asked; give it once for each key
     #[arg(long, value_name = "FINGERPRINT")]
     pub fingerprint: Vec<kedge_api::Fingerprint>,
+}
+
+/// `kedge explain`
+#[derive(Args, Debug)]
+pub struct ExplainArgs {
+    /// The person, as policies call them
+    #[arg(value_name = "USER", required_unless_present = "since")]
+    pub user: Option<kedge_api::Subject>,
+    /// What they want to do: ssh
+    #[arg(value_name = "PERMISSION", required_unless_present = "since")]
+    pub permission: Option<String>,
+    /// The server, and the login that is asked for
+    #[arg(value_name = "[LOGIN@]NAME", required_unless_present = "since")]
+    pub target: Option<String>,
+    /// When, as 2026-12-24T18:00:00Z [default: now]
+    #[arg(long, value_name = "TIME", conflicts_with = "since")]
+    pub at: Option<kedge_api::Time>,
+    /// The address they come from
+    #[arg(long, value_name = "ADDRESS", conflicts_with = "since")]
+    pub source: Option<std::net::IpAddr>,
+    /// The groups they are in, in place of those that are known; '' is none
+    #[arg(
+        long,
+        value_name = "GROUP,…",
+        value_delimiter = ',',
+        conflicts_with = "since"
+    )]
+    pub groups: Option<Vec<String>>,
+    /// A claim, in place of the one that is known; given several times with one KEY, it is a list
+    #[arg(long, value_name = "KEY=TEXT", conflicts_with = "since")]
+    pub claim: Vec<String>,
+    /// Whose person it is, where not the hub's own issuer's
+    #[arg(long, value_name = "URL", conflicts_with = "since")]
+    pub issuer: Option<kedge_api::Issuer>,
+    /// When they logged in at the issuer
+    #[arg(long, value_name = "TIME", conflicts_with = "since")]
+    pub authenticated_at: Option<kedge_api::Time>,
+    /// Try policies out on what was since then: 7d, 12h, or a time
+    #[arg(long, value_name = "TIME", conflicts_with = "user")]
+    pub since: Option<String>,
+    /// Policies to put in the place of the stored ones of the same name, or beside them
+    #[arg(long, value_name = "FILE", requires = "since")]
+    pub with: Vec<PathBuf>,
+    /// A stored policy to leave out
+    #[arg(long, value_name = "NAME", requires = "since")]
+    pub without: Vec<kedge_api::ObjectName>,
+    /// json or yaml, in place of a page for people
+    #[arg(long, short, value_name = "FORMAT")]
+    pub output: Option<DataFormat>,
+}
+
+/// `kedge policy`
+#[derive(Debug, Subcommand)]
+pub enum PolicyCommand {
+    /// Check policies against a table of expectations, without a hub
+    #[command(
+        after_help = "The table lists policies (files, or in place), servers, people, and who is expected to reach what;\n\
+        docs/policy.md has one. It is decided by the code that the hub decides by. Exits with 1 when an\n\
+        expectation is not met.\n\n\
+        Examples:\n  \
+        kedge policy test policies_test.yaml"
+    )]
+    Test(PolicyTestArgs),
+}
+
+/// `kedge policy test`
+#[derive(Args, Debug)]
+pub struct PolicyTestArgs {
+    /// YAML or JSON file with the table; `-` is standard input
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// json or yaml, in place of lines for people
+    #[arg(long, short, value_name = "FORMAT")]
+    pub output: Option<DataFormat>,
 }
 
 /// `kedge token`

@@ -241,14 +241,26 @@ pub fn save_hub(path: &Path, name: &HubName, hub: &HubConfig) -> Result<(), Chan
             None => drop(table.remove("ca-file")),
         }
     }
-    if let Some(folder) = path.parent() {
-        files::create_private_folder(folder)?;
-    }
+    folder(path)?;
     Ok(files::write_whole(
         path,
         crate::defaults::PRIVATE_FILE,
         document.to_string().as_bytes(),
     )?)
+}
+
+/// The folder of the configuration's file, made if need be.
+///
+/// # Errors
+///
+/// [`FileError`] when it cannot be made.
+pub fn folder(path: &Path) -> Result<PathBuf, FileError> {
+    let folder = match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    files::create_private_folder(folder)?;
+    Ok(folder.to_owned())
 }
 
 #[cfg(test)]

@@ -9,6 +9,56 @@ pub const REQUEST_TIME: Duration = Duration::from_secs(20);
 /// must not make every `ssh` to a multiplexed master slow.
 pub const RESOLVE_TIME: Duration = Duration::from_secs(2);
 
+/// How long the hub may take to say how people log in there, once a login is known to be no good: the
+/// error can wait for a better hint, but not long.
+pub const ADVICE_TIME: Duration = Duration::from_secs(3);
+
+/// Bytes of the hub's discovery document: with it come the issuers, each with its authorities.
+pub const DISCOVERY_BYTES: usize = 1 << 20;
+
+/// How far two clocks may differ before that is said: less than what tokens' own leeway forgives
+/// explains no refusal.
+pub const CLOCK_SKEW: Duration = Duration::from_secs(120);
+
+/// How long before its end a token is renewed: an `ssh` that begins now shows it a moment later, and
+/// clocks differ by some seconds.
+pub const RENEW_BEFORE: Duration = Duration::from_secs(60);
+
+/// How long others wait for whoever renews the login. More than a token command may take, and than an
+/// issuer may.
+pub const LOCK_TIME: Duration = Duration::from_secs(45);
+
+/// How long an issuer that did not answer is left alone while the token is still good.
+pub const UNAVAILABLE_PAUSE: Duration = Duration::from_secs(10);
+
+/// How long a token command may take: somebody may have to touch a security key.
+pub const TOKEN_COMMAND_TIME: Duration = Duration::from_secs(30);
+
+/// How long a person may take to log in in the browser: to find the telephone with the second factor.
+pub const LOGIN_TIME: Duration = Duration::from_secs(600);
+
+/// Bytes of a token: an ID token with many groups is a few KiB.
+pub const TOKEN_BYTES: usize = 64 << 10;
+
+/// Bytes of a stored login: two tokens and an issuer's authorities.
+pub const CREDENTIALS_BYTES: u64 = 512 << 10;
+
+/// Bytes that are set aside on the disk before a login is renewed: more than most logins have.
+pub const ROOM_BYTES: u64 = 32 << 10;
+
+/// Steps of a device flow that wait to be shown. They come seconds apart; one that finds no room is
+/// not shown.
+pub const DEVICE_STEPS: usize = 4;
+
+/// Servers whose login `kedge whoami` asks for by itself: each is a request.
+pub const WHOAMI_SERVERS: usize = 20;
+
+/// How many of them are asked for at once.
+pub const WHOAMI_REQUESTS: usize = 8;
+
+/// Changed sessions that `kedge explain --since` shows: whoever sees more has learned enough.
+pub const REPLAY_CHANGES: usize = 10_000;
+
 /// Bytes of one answer of the hub. A list of 10,000 servers is about 20 MiB.
 pub const RESPONSE_BYTES: usize = 64 << 20;
 

@@ -22,6 +22,38 @@ pub struct Environment {
     pub program: PathBuf,
     /// Proxies on the way to a hub.
     pub proxies: ProxyEnvironment,
+    /// Where a page can be shown.
+    pub desktop: Desktop,
+}
+
+/// Where a page can be shown to the person, if anywhere.
+#[derive(Clone, Debug, Default)]
+pub struct Desktop {
+    /// `$BROWSER`.
+    pub browser: Option<OsString>,
+    /// Whether there is a screen that programs of this process can draw on.
+    pub has_display: bool,
+    /// Whether the person came over SSH, and so sits at another machine's screen.
+    pub is_remote: bool,
+}
+
+impl Desktop {
+    fn read(variable: impl Fn(&str) -> Option<OsString>) -> Self {
+        let set = |name: &str| variable(name).filter(|value| !value.is_empty());
+        Self {
+            browser: set("BROWSER"),
+            has_display: cfg!(target_os = "macos")
+                || set("DISPLAY").is_some()
+                || set("WAYLAND_DISPLAY").is_some(),
+            is_remote: set("SSH_CONNECTION").is_some(),
+        }
+    }
+
+    /// Whether a browser would appear before the person. Whoever sets `$BROWSER` means it.
+    #[must_use]
+    pub fn can_show(&self) -> bool {
+        self.browser.is_some() || (self.has_display && !self.is_remote)
+    }
 }
 
 impl Environment {
@@ -41,6 +73,7 @@ impl Environment {
             search_path: std::env::var_os("PATH").unwrap_or_default(),
             program: std::env::current_exe().unwrap_or_else(|_| PathBuf::from("kedge")),
             proxies: ProxyEnvironment::read(|name| std::env::var(name).ok()),
+            desktop: Desktop::read(|name| std::env::var_os(name)),
         }
     }
 
@@ -131,7 +164,25 @@ mod tests {
             search_path: OsString::new(),
             program: "/opt/kedge".into(),
             proxies: ProxyEnvironment::read(|_| None),
+            desktop: Desktop::default(),
         }
+    }
+
+    #[test]
+    fn a_browser_is_for_somebody_who_sees_it() {
+        let can_show = |variables: &[&str]| {
+            let read = |name: &str| variables.contains(&name).then(|| OsString::from("x"));
+            Desktop::read(read).can_show()
+        };
+        assert!(can_show(&["DISPLAY"]));
+        assert!(can_show(&["WAYLAND_DISPLAY"]));
+        assert!(!can_show(&["DISPLAY", "SSH_CONNECTION"]), "X11 forwarding");
+        assert!(can_show(&["BROWSER", "SSH_CONNECTION"]));
+        if cfg!(target_os = "linux") {
+            assert!(!can_show(&[]));
+        }
+        let empty = Desktop::read(|_| Some(OsString::new()));
+        assert!(empty.browser.is_none() && !empty.is_remote);
     }
 
     #[test]

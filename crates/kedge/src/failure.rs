@@ -1,12 +1,14 @@
 //! How each error reaches the person: what to do about it, and with which exit code.
 
-use kedge_api::{AccessPolicy, JoinToken, NameError, Resource, Status, StatusReason};
+use kedge_api::{AccessPolicy, HubName, JoinToken, NameError, Resource, Status, StatusReason};
 use kedge_service::files::FileError;
 use kedge_service::report::chain;
 use kedge_service::{ConfigError, Failure};
 use kedge_tunnel::DialError;
 
+use crate::advice::Advice;
 use crate::config::{ChangeError, HubChoiceError};
+use crate::credentials::{CommandError, CredentialError, Kind, LockError, StoreError};
 use crate::exit::Exit;
 use crate::hub::HubError;
 use crate::names::PlaceError;
@@ -68,9 +70,15 @@ impl IntoFailure for HubChoiceError {
             Self::Ambiguous { .. } => failed.hint("name one with --hub NAME"),
             Self::None => failed
                 .code(Exit::LoginNeeded.code())
-                .hint("kedge login HUB --token-file FILE"),
+                .hint("kedge login HUB"),
             Self::Unknown { .. } => failed,
         }
+    }
+}
+
+impl IntoFailure for CommandError {
+    fn into_failure(self) -> Failure {
+        failure(Exit::Failure, chain(&self))
     }
 }
 
@@ -95,16 +103,29 @@ impl IntoFailure for HubError {
     fn into_failure(self) -> Failure {
         let text = chain(&self);
         match &self {
-            Self::NotLoggedIn { hub } => failure(Exit::LoginNeeded, text)
-                .hint(format!("kedge login {hub} --token-file FILE")),
+            Self::Credentials {
+                hub,
+                advice,
+                source,
+            } => credential_failure(text, hub, advice, source),
+            Self::NotLoggedIn { advice, .. } => {
+                failure(Exit::LoginNeeded, text).hint(advice.command.clone())
+            }
+            Self::NotTaken {
+                hub, advice, kind, ..
+            } => failure(Exit::LoginNeeded, text).hint(match kind {
+                Kind::Command => {
+                    format!("the token command of `kedge login {hub}` must print another token")
+                }
+                Kind::File => {
+                    format!("the token file of `kedge login {hub}` must hold another token")
+                }
+                Kind::Oidc | Kind::Static => advice.command.clone(),
+            }),
             Self::Refused { hub, status } => {
                 let failed = failure(exit_for(&status.reason), &text);
                 match status.reason {
-                    StatusReason::Unauthorized => failure(
-                        Exit::LoginNeeded,
-                        format!("hub `{hub}` does not take the stored login: {text}"),
-                    )
-                    .hint(format!("kedge login {hub} --token-file FILE")),
+                    StatusReason::Unauthorized => failed.hint(format!("kedge login {hub}")),
                     StatusReason::Forbidden => {
                         failed.hint("kedge whoami shows who the hub takes you for")
                     }
@@ -122,6 +143,68 @@ impl IntoFailure for HubError {
             Self::Dial { source, .. } => dial_hint(failure(Exit::Failure, text), source),
             _ => failure(Exit::Failure, text),
         }
+    }
+}
+
+/// What helps when there is a login and no token to be had of it.
+fn credential_failure(
+    text: String,
+    hub: &HubName,
+    advice: &Advice,
+    error: &CredentialError,
+) -> Failure {
+    let exit = match error.needs_login() {
+        true => Exit::LoginNeeded,
+        false => Exit::Failure,
+    };
+    let failed = failure(exit, text);
+    match error {
+        CredentialError::Ended { .. }
+        | CredentialError::Missing
+        | CredentialError::Rejected { .. }
+        | CredentialError::Unusable { .. }
+        | CredentialError::Store(StoreError::Format { .. }) => failed.hint(advice.command.clone()),
+        CredentialError::Lock(LockError::Late { .. }) => failed.hint("end it, or try again"),
+        CredentialError::Issuer { source, .. } => dial_hint(failed, source),
+        CredentialError::Room(_) => failed.hint("free some space; the login is kept"),
+        CredentialError::Save(_) => {
+            failed.hint(format!("free some space, then: {}", advice.command))
+        }
+        CredentialError::Store(StoreError::File(error))
+        | CredentialError::Lock(LockError::File(error)) => with_hint(failed, error.hint()),
+        CredentialError::TokenFile(error) => {
+            with_hint(failed, token_file_hint(error, hub.as_str()))
+        }
+        CredentialError::TokenText { .. } => {
+            failed.hint("the file holds the token and nothing else")
+        }
+        CredentialError::Unavailable { .. } => {
+            failed.hint("try again when it answers; the login is kept")
+        }
+        CredentialError::Command(_) => failed,
+    }
+}
+
+/// What to do about a token file that is no good.
+#[must_use]
+pub fn token_file_hint(error: &FileError, hub: &str) -> Option<String> {
+    match error {
+        // Kubernetes mounts a service account's token with mode 0644, in a container of its own.
+        FileError::Exposed { path, .. } => {
+            let path = path.display();
+            Some(format!(
+                "chmod 600 {path}; or, where somebody else makes the file and nobody else is on the \
+                 machine: kedge login {hub} --token-command 'cat {path}'"
+            ))
+        }
+        other => other.hint(),
+    }
+}
+
+fn with_hint(failed: Failure, hint: Option<String>) -> Failure {
+    match hint {
+        Some(hint) => failed.hint(hint),
+        None => failed,
     }
 }
 
@@ -175,9 +258,19 @@ mod tests {
 
     #[test]
     fn refusals_have_codes_and_hints() {
-        insta::assert_snapshot!(shown(refused(StatusReason::Unauthorized, "not authenticated")).0, @r"
+        let not_taken = |kind| HubError::NotTaken {
+            hub: "main".parse().unwrap(),
+            advice: Box::new(Advice::unknown(&"main".parse().unwrap())),
+            kind,
+            status: Box::new(Status::new(StatusReason::Unauthorized, "not authenticated")),
+        };
+        insta::assert_snapshot!(shown(not_taken(Kind::Oidc)).0, @r"
         error: hub `main` does not take the stored login: not authenticated
-        hint: kedge login main --token-file FILE
+        hint: kedge login main
+        ");
+        insta::assert_snapshot!(shown(not_taken(Kind::File)).0, @r"
+        error: hub `main` does not take the stored login: not authenticated
+        hint: the token file of `kedge login main` must hold another token
         ");
         insta::assert_snapshot!(shown(refused(StatusReason::NotFound, "servers \"x\" not found")).0, @r#"
         error: servers "x" not found

@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use http::{Method, Request, StatusCode, header};
 use http_body_util::{BodyExt, Limited};
+use jiff::Timestamp;
 use kedge_api::rest::{Discovery, HostKeyAcceptance, ServerAccess, WhoAmI};
 use kedge_api::text::Printable;
 use kedge_api::{
@@ -19,15 +20,28 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use thiserror::Error;
 
+use crate::advice::Advice;
+use crate::credentials::{CredentialError, Credentials, Kind, Token};
 use crate::defaults;
 
 /// A hub as seen by one person.
 #[derive(Debug)]
 pub struct Hub {
     dialer: Dialer,
+    asker: Asker,
     name: HubName,
-    token: Option<SecretString>,
     url: HubUrl,
+}
+
+/// As whom a hub is asked.
+#[derive(Debug)]
+pub enum Asker {
+    /// As whoever has this token, which is about to become a login.
+    Given(SecretString),
+    /// As nobody yet.
+    Nobody,
+    /// As whoever is logged in.
+    Stored(Credentials),
 }
 
 /// Why a request came to nothing.
@@ -49,6 +63,16 @@ pub enum HubError {
         /// How.
         cause: String,
     },
+    /// There is a login, and no token to be had of it.
+    #[error("cannot use the login at hub `{hub}`{advice}")]
+    Credentials {
+        /// The hub.
+        hub: HubName,
+        /// What helps.
+        advice: Box<Advice>,
+        /// Why.
+        source: Box<CredentialError>,
+    },
     /// There is no way to the hub.
     #[error("cannot reach hub `{hub}` at {url}")]
     Dial {
@@ -60,10 +84,27 @@ pub enum HubError {
         source: Box<DialError>,
     },
     /// Nobody is logged in there.
-    #[error("not logged in at hub `{hub}`")]
+    #[error("not logged in at hub `{hub}`{advice}")]
     NotLoggedIn {
         /// The hub.
         hub: HubName,
+        /// What helps.
+        advice: Box<Advice>,
+    },
+    /// The hub does not take the login.
+    #[error(
+        "hub `{hub}` does not take the stored login{advice}: {}",
+        refusal(status)
+    )]
+    NotTaken {
+        /// The hub.
+        hub: HubName,
+        /// What helps.
+        advice: Box<Advice>,
+        /// How the token was had.
+        kind: Kind,
+        /// What the hub said.
+        status: Box<Status>,
     },
     /// The hub refused.
     #[error("{}", refusal(status))]
@@ -104,8 +145,19 @@ impl HubError {
     #[must_use]
     pub fn reason(&self) -> Option<&StatusReason> {
         match self {
-            Self::Refused { status, .. } => Some(&status.reason),
+            Self::NotTaken { status, .. } | Self::Refused { status, .. } => Some(&status.reason),
             _ => None,
+        }
+    }
+
+    /// Whether it is a new login that helps.
+    #[must_use]
+    pub fn needs_login(&self) -> bool {
+        match self {
+            Self::Credentials { source, .. } => source.needs_login(),
+            Self::NotLoggedIn { .. } => true,
+            Self::NotTaken { kind, .. } => matches!(kind, Kind::Oidc),
+            _ => false,
         }
     }
 }
@@ -120,7 +172,7 @@ impl Hub {
         name: HubName,
         url: HubUrl,
         trust: Trust,
-        token: Option<SecretString>,
+        asker: Asker,
         proxies: ProxyEnvironment,
     ) -> Result<Self, HubError> {
         let dialer = Dialer::builder(url.as_url().clone())
@@ -130,8 +182,8 @@ impl Hub {
         match dialer {
             Ok(dialer) => Ok(Self {
                 dialer,
+                asker,
                 name,
-                token,
                 url,
             }),
             Err(source) => Err(HubError::Dial {
@@ -148,26 +200,125 @@ impl Hub {
         &self.name
     }
 
+    /// Where it is.
+    #[must_use]
+    pub fn url(&self) -> &HubUrl {
+        &self.url
+    }
+
     /// What dials it.
     #[must_use]
     pub fn dialer(&self) -> &Dialer {
         &self.dialer
     }
 
-    /// The header that says who asks.
+    /// The hub, asked with a token that is about to become a login.
+    #[must_use]
+    pub fn with_token(self, token: SecretString) -> Self {
+        let asker = Asker::Given(token);
+        Self { asker, ..self }
+    }
+
+    /// Has a token at hand that is good for a while: before an exchange that has a short deadline,
+    /// which must not cut off the answer of an issuer.
     ///
     /// # Errors
     ///
-    /// [`HubError::NotLoggedIn`], also for a token that no header could carry.
-    pub fn authorization(&self) -> Result<http::HeaderValue, HubError> {
-        let missing = || HubError::NotLoggedIn {
-            hub: self.name.clone(),
+    /// [`HubError::NotLoggedIn`] and [`HubError::Credentials`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Not to be cancelled: see [`Credentials::token`].
+    pub async fn prepare(&self) -> Result<(), HubError> {
+        self.token().await.map(drop)
+    }
+
+    /// Asks with the header that says who asks. When the hub does not take a token that seemed good,
+    /// another is had and the hub asked once more, and not again.
+    ///
+    /// # Errors
+    ///
+    /// [`HubError`]
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`Self::prepare`].
+    pub async fn authorized<T>(
+        &self,
+        mut ask: impl AsyncFnMut(http::HeaderValue) -> Result<T, HubError>,
+    ) -> Result<T, HubError> {
+        let token = self.token().await?;
+        let mut status = match unauthorized(ask(self.bearer(&token.text).await?).await) {
+            Ok(answer) => return answer,
+            Err(status) => status,
         };
-        let token = self.token.as_ref().ok_or_else(missing)?;
+        if let Asker::Stored(credentials) = &self.asker {
+            match credentials.other_than(&token.text).await {
+                Ok(Some(other)) => match unauthorized(ask(self.bearer(&other).await?).await) {
+                    Ok(answer) => return answer,
+                    Err(again) => status = again,
+                },
+                Err(error) if error.needs_login() => return Err(self.no_token(error).await),
+                // What the hub said says more than why nothing else could be tried.
+                Ok(None) | Err(_) => {}
+            }
+        }
+        Err(HubError::NotTaken {
+            hub: self.name.clone(),
+            advice: Box::new(self.advice().await),
+            kind: token.kind,
+            status,
+        })
+    }
+
+    async fn token(&self) -> Result<Token, HubError> {
+        match &self.asker {
+            Asker::Given(text) => Ok(Token {
+                text: text.clone(),
+                kind: Kind::Static,
+            }),
+            Asker::Nobody => Err(self.no_token(CredentialError::Missing).await),
+            Asker::Stored(credentials) => match credentials.token().await {
+                Ok(token) => Ok(token),
+                Err(error) => Err(self.no_token(error).await),
+            },
+        }
+    }
+
+    async fn bearer(&self, token: &SecretString) -> Result<http::HeaderValue, HubError> {
         let text = zeroize::Zeroizing::new(format!("Bearer {}", token.expose_secret()));
-        let mut value = http::HeaderValue::from_str(&text).map_err(|_| missing())?;
-        value.set_sensitive(true);
-        Ok(value)
+        match http::HeaderValue::from_str(&text) {
+            Ok(mut value) => {
+                value.set_sensitive(true);
+                Ok(value)
+            }
+            Err(_) => Err(self.no_token(CredentialError::Missing).await),
+        }
+    }
+
+    async fn no_token(&self, error: CredentialError) -> HubError {
+        let hub = self.name.clone();
+        let advice = Box::new(self.advice().await);
+        match error {
+            CredentialError::Missing => HubError::NotLoggedIn { hub, advice },
+            error => HubError::Credentials {
+                hub,
+                advice,
+                source: Box::new(error),
+            },
+        }
+    }
+
+    /// What helps somebody whose login is no good: the hub says how people log in there, and what
+    /// time it is.
+    pub(crate) async fn advice(&self) -> Advice {
+        let request = self.request(Method::GET, DISCOVERY_PATH, Bytes::new());
+        let asked = Timestamp::now();
+        let fetched = self.dialer.fetch(request, defaults::DISCOVERY_BYTES);
+        match tokio::time::timeout(defaults::ADVICE_TIME, fetched).await {
+            Ok(Ok(answer)) => Advice::new(&self.name, &answer, asked, Timestamp::now()),
+            Ok(Err(_)) | Err(_) => Advice::unknown(&self.name),
+        }
     }
 
     /// What the hub tells everybody about itself. Sends no token.
@@ -270,6 +421,25 @@ impl Hub {
             .await
     }
 
+    /// Puts a question to the hub: `explanations`, `policyreplays`.
+    ///
+    /// # Errors
+    ///
+    /// [`HubError`]
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`Self::discover`].
+    pub async fn ask<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        question: &impl serde::Serialize,
+    ) -> Result<T, HubError> {
+        let body = serde_json::to_value(question).unwrap_or_default();
+        let path = format!("{API_PATH}/{path}");
+        self.read(self.call(Method::POST, &path, Some(&body)).await?)
+    }
+
     /// Replaces an object of the resource version that `object` names.
     ///
     /// # Errors
@@ -310,10 +480,19 @@ impl Hub {
     /// As [`Self::discover`].
     pub async fn watch(&self, path_and_query: &str) -> Result<Watch, HubError> {
         let path = format!("{API_PATH}/{path_and_query}");
-        let mut request = self.request(Method::GET, &path, Bytes::new());
+        self.authorized(async |authorization| self.watch_with(&path, authorization).await)
+            .await
+    }
+
+    async fn watch_with(
+        &self,
+        path: &str,
+        authorization: http::HeaderValue,
+    ) -> Result<Watch, HubError> {
+        let mut request = self.request(Method::GET, path, Bytes::new());
         request
             .headers_mut()
-            .insert(header::AUTHORIZATION, self.authorization()?);
+            .insert(header::AUTHORIZATION, authorization);
         let answer = self
             .dialer
             .request(request)
@@ -333,6 +512,18 @@ impl Hub {
             body: answer.into_body(),
             held: BytesMut::new(),
         })
+    }
+
+    /// The error for a WebSocket that did not come about.
+    #[must_use]
+    pub fn refused_dial(&self, error: DialError) -> HubError {
+        if let DialError::Refused { status, body, .. } = &error {
+            let said = self.refused(*status, body);
+            if said.reason().is_some() {
+                return said;
+            }
+        }
+        self.unreachable(error)
     }
 
     /// The error for an answer that is no success.
@@ -360,14 +551,18 @@ impl Hub {
             .map(|value| Bytes::from(value.to_string()))
             .unwrap_or_default();
         let mut request = self.request(method, path, bytes);
-        request
-            .headers_mut()
-            .insert(header::AUTHORIZATION, self.authorization()?);
         if body.is_some() {
             let json = http::HeaderValue::from_static("application/json");
             request.headers_mut().insert(header::CONTENT_TYPE, json);
         }
-        self.answer(request).await
+        self.authorized(async |authorization| {
+            let mut request = request.clone();
+            request
+                .headers_mut()
+                .insert(header::AUTHORIZATION, authorization);
+            self.answer(request).await
+        })
+        .await
     }
 
     fn request(&self, method: Method, path: &str, body: Bytes) -> Request<Bytes> {
@@ -416,6 +611,16 @@ impl Hub {
             hub: self.name.clone(),
             source,
         })
+    }
+}
+
+/// An answer, unless it is that the hub does not know the token.
+fn unauthorized<T>(answer: Result<T, HubError>) -> Result<Result<T, HubError>, Box<Status>> {
+    match answer {
+        Err(HubError::Refused { status, .. }) if status.reason == StatusReason::Unauthorized => {
+            Err(status)
+        }
+        answer => Ok(answer),
     }
 }
 

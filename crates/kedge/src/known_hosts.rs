@@ -35,10 +35,7 @@ pub fn run(app: &mut App<'_>, arguments: &KnownHostsArgs) -> Result<(), Failure>
     let keys = block_on(async {
         access::host_keys(app, &place, login.as_ref())
             .await
-            .map_err(|error| match error {
-                AccessError::Hub(error) => error.into_failure(),
-                AccessError::Local(failure) => failure,
-            })
+            .map_err(AccessError::into_failure)
     })?;
     if keys.is_empty() {
         let text = format!("server `{}` has no pinned host key", place.server);

@@ -1,7 +1,7 @@
 //! The command line of kedge: what people type, and what their `ssh` calls.
 //!
-//! It is: a thin client of the hub's REST API ([`hub`], [`objects`], [`tokens`]), the words and files that
-//! make OpenSSH go through a hub ([`ssh`], [`ssh_config`], [`known_hosts`]), and the pipe between `ssh`
+//! It is: a thin client of the hub's REST API ([`hub`], [`objects`], [`tokens`], [`explain`]), the keeper of the
+//! person's logins ([`login`], [`credentials`]), the words and files that make OpenSSH go through a hub ([`ssh`], [`ssh_config`], [`known_hosts`]), and the pipe between `ssh`
 //! and the tunnel ([`proxy`]). It is not an SSH implementation: `ssh`, `scp` and `sftp` are the system's.
 //!
 //! ```text
@@ -14,12 +14,15 @@
 //! printable before it is shown.
 
 pub mod access;
+pub mod advice;
 pub mod app;
 pub mod cli;
 pub mod config;
+pub mod credentials;
 pub mod defaults;
 pub mod environment;
 pub mod exit;
+pub mod explain;
 pub mod failure;
 pub mod generate;
 pub mod host_keys;
@@ -28,11 +31,13 @@ pub mod known_hosts;
 pub mod login;
 pub mod names;
 pub mod objects;
+pub mod policy;
 pub mod proxy;
 pub mod ssh;
 pub mod ssh_config;
 pub mod state;
 pub mod tokens;
+pub mod words;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -88,7 +93,11 @@ pub fn run(words: Vec<OsString>, environment: &Environment, terminal: Terminal<'
 fn dispatch(app: &mut App<'_>, command: Command, ssh_words: Vec<OsString>) -> Result<(), Failure> {
     let works_without_hubs = matches!(
         command,
-        Command::Completion(_) | Command::Login(_) | Command::Man(_) | Command::Reference(_)
+        Command::Completion(_)
+            | Command::Login(_)
+            | Command::Man(_)
+            | Command::Policy(_)
+            | Command::Reference(_)
     );
     if !works_without_hubs {
         app.require_named_config()?;
@@ -99,17 +108,19 @@ fn dispatch(app: &mut App<'_>, command: Command, ssh_words: Vec<OsString>) -> Re
         Command::Completion(arguments) => generate::completion(app, &arguments),
         Command::Delete(arguments) => objects::delete::run(app, &arguments),
         Command::Describe(arguments) => objects::describe::run(app, &arguments),
+        Command::Explain(arguments) => explain::run(app, &arguments),
         Command::Get(arguments) => objects::get::run(app, &arguments),
         Command::KnownHosts(arguments) => known_hosts::run(app, &arguments),
-        Command::Login(arguments) => login::login(app, &arguments),
-        Command::Logout(arguments) => login::logout(app, &arguments),
+        Command::Login(arguments) => login::run(app, &arguments),
+        Command::Logout(arguments) => login::logout::run(app, &arguments),
         Command::Man(arguments) => generate::man(&arguments),
+        Command::Policy(command) => policy::run(app, &command),
         Command::Proxy(arguments) => proxy::run(app, &arguments),
         Command::Reference(arguments) => generate::print_reference(app, &arguments),
         Command::Ssh(_) => Err(ssh::run::run(app, ssh_words)),
         Command::SshConfig(arguments) => ssh_config::command::run(app, &arguments),
         Command::Token(command) => tokens::run(app, &command),
-        Command::Whoami(arguments) => login::whoami(app, &arguments),
+        Command::Whoami(arguments) => login::whoami::run(app, &arguments),
     }
 }
 

@@ -1,8 +1,9 @@
-//! What is kept for each hub: the token, the hub's last answers, the logins plain `ssh` needs.
+//! What is kept for each hub: the login, the hub's last answers, the logins plain `ssh` needs.
 //!
 //! ```text
 //!  ~/.local/state/kedge/hubs/main/          0700
-//!      token                                0600  what `kedge login` stored
+//!      credentials.json                     0600  what `kedge login` stored ([`crate::credentials`])
+//!      credentials.lock                           held while the login is renewed or replaced
 //!      access/web01                         0600  the hub's answer, for a few seconds
 //!      logins.ssh_config                    0600  User lines that the generated configuration includes
 //!      lock                                       held while logins.ssh_config is rewritten
@@ -16,9 +17,9 @@ use std::time::Duration;
 use jiff::Timestamp;
 use kedge_api::{HostKeys, HubName, Login, ServerName};
 use kedge_service::files::{self, FileError};
-use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 
+use crate::credentials::Store;
 use crate::defaults;
 
 /// The folder of one hub.
@@ -48,42 +49,48 @@ impl HubState {
         }
     }
 
-    /// The stored token.
+    /// Where the login is kept.
+    #[must_use]
+    pub fn store(&self) -> Store {
+        Store::new(&self.folder)
+    }
+
+    /// Makes the folder, which is where locks are too.
     ///
     /// # Errors
     ///
-    /// [`FileError`], also when others could read the file; `None` when there is no file.
-    pub fn token(&self) -> Result<Option<SecretString>, FileError> {
-        match files::read_secret(&self.token_file()) {
-            Ok(token) => Ok(Some(token)),
-            Err(error) if error.is_not_found() => Ok(None),
-            Err(error) => Err(error),
+    /// [`FileError`]
+    pub fn create(&self) -> Result<(), FileError> {
+        files::create_private_folder(&self.folder)
+    }
+
+    /// Forgets what the hub said to whoever was logged in until now.
+    ///
+    /// # Errors
+    ///
+    /// [`FileError`] when something stays.
+    pub fn forget_answers(&self) -> Result<(), FileError> {
+        let path = self.access_folder();
+        match std::fs::remove_dir_all(&path) {
+            Err(source) if source.kind() != std::io::ErrorKind::NotFound => Err(FileError::Io {
+                operation: "remove",
+                path,
+                source,
+            }),
+            _ => Ok(()),
         }
     }
 
-    /// Stores the token, and forgets what was said to its predecessor.
-    ///
-    /// # Errors
-    ///
-    /// [`FileError`]; the old token is still there then.
-    pub fn save_token(&self, token: &SecretString) -> Result<(), FileError> {
-        files::create_private_folder(&self.folder)?;
-        let bytes = token.expose_secret().as_bytes();
-        files::write_whole(&self.token_file(), defaults::PRIVATE_FILE, bytes)?;
-        self.forget_access()
-    }
-
-    /// Removes the token and what was learned with it; says whether there was one.
+    /// Removes the login and what was learned with it; says whether there was one. To be called under
+    /// the login's lock.
     ///
     /// # Errors
     ///
     /// [`FileError`] when something stays.
     pub fn forget(&self) -> Result<bool, FileError> {
-        let had = self.token_file().exists();
-        files::remove(&self.token_file())?;
         files::remove(&self.logins_file())?;
-        self.forget_access()?;
-        Ok(had)
+        self.forget_answers()?;
+        self.store().forget()
     }
 
     /// What the hub said of a server, if that is recent enough to act on.
@@ -157,10 +164,6 @@ impl HubState {
         self.folder.join("logins.ssh_config")
     }
 
-    fn token_file(&self) -> PathBuf {
-        self.folder.join("token")
-    }
-
     fn access_folder(&self) -> PathBuf {
         self.folder.join("access")
     }
@@ -168,18 +171,6 @@ impl HubState {
     fn access_file(&self, server: &ServerName) -> PathBuf {
         // A server's name has no `/` and is not `..`; with its ending it still fits a file name.
         self.access_folder().join(server.as_str())
-    }
-
-    fn forget_access(&self) -> Result<(), FileError> {
-        let path = self.access_folder();
-        match std::fs::remove_dir_all(&path) {
-            Err(source) if source.kind() != std::io::ErrorKind::NotFound => Err(FileError::Io {
-                operation: "remove",
-                path,
-                source,
-            }),
-            _ => Ok(()),
-        }
     }
 }
 
@@ -200,25 +191,6 @@ mod tests {
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_second(second).unwrap()
-    }
-
-    #[test]
-    fn a_token_is_private_and_goes_away() {
-        let (_folder, state) = state();
-        assert!(state.token().unwrap().is_none());
-        state
-            .save_token(&SecretString::from("kpt_x".to_owned()))
-            .unwrap();
-        assert_eq!(state.token().unwrap().unwrap().expose_secret(), "kpt_x");
-        let mode = std::fs::metadata(state.token_file())
-            .unwrap()
-            .permissions()
-            .mode();
-        assert_eq!(mode & 0o777, 0o600);
-        std::fs::set_permissions(state.token_file(), PermissionsExt::from_mode(0o644)).unwrap();
-        assert!(matches!(state.token(), Err(FileError::Exposed { .. })));
-        assert!(state.forget().unwrap());
-        assert!(!state.forget().unwrap());
     }
 
     #[test]
@@ -248,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn a_new_token_forgets_what_the_old_one_was_told() {
+    fn a_new_login_forgets_what_the_old_one_was_told() {
         let (_folder, state) = state();
         let server: ServerName = "web01".parse().unwrap();
         let access = RememberedAccess {
@@ -257,9 +229,10 @@ mod tests {
             host_keys: HostKeys::default(),
         };
         state.remember(&server, &access).unwrap();
-        state
-            .save_token(&SecretString::from("kpt_y".to_owned()))
-            .unwrap();
+        state.forget_answers().unwrap();
+        assert_eq!(state.access(&server, at(1000)), None);
+        state.remember(&server, &access).unwrap();
+        assert!(!state.forget().unwrap());
         assert_eq!(state.access(&server, at(1000)), None);
     }
 

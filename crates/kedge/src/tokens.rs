@@ -149,7 +149,11 @@ fn requested(arguments: &TokenCreateArgs, now: Timestamp) -> Result<JoinToken, F
 }
 
 /// Reads `30m`, `1h30m`, `2d`.
-fn lifetime(text: &str) -> Result<Duration, Failure> {
+///
+/// # Errors
+///
+/// Anything else.
+pub(crate) fn lifetime(text: &str) -> Result<Duration, Failure> {
     let wrong =
         || usage(format!("`{}` is no time", Printable::new(text))).hint("such as 30m, 1h30m or 2d");
     let mut seconds = 0_u64;

@@ -35,8 +35,11 @@ fn a_login_is_stored_privately_once_the_hub_knows_it() -> Result<()> {
         "{}",
         ran.out()
     );
-    let stored = person.path(".local/state/kedge/hubs/main/token");
-    assert_eq!(fs::read_to_string(&stored)?, TOKEN);
+    let stored = person.credentials();
+    assert_eq!(
+        fs::read_to_string(&stored)?,
+        format!("{{\"kind\":\"static\",\"token\":\"{TOKEN}\"}}\n")
+    );
     assert_eq!(fs::metadata(&stored)?.permissions().mode() & 0o777, 0o600);
     assert_eq!(
         fs::metadata(stored.parent().unwrap())?.permissions().mode() & 0o777,
@@ -50,13 +53,14 @@ fn a_login_is_stored_privately_once_the_hub_knows_it() -> Result<()> {
     assert_eq!(config, expected);
     let who = person.kedge(["whoami"]).run()?.success()?.out();
     insta::assert_snapshot!(who, @r"
-    Hub:         main
-    Subject:     alice@corp.example
-    Issuer:      static
-    Method:      static-token
-    Groups:      dev
-    Login:       alice
-    Permissions: admin
+    Hub:           main
+    User:          alice@corp.example
+    Subject:       alice@corp.example
+    Issuer:        static
+    Method:        static-token
+    Groups:        dev
+    Login:         alice
+    Rights:        admin
     ");
     assert_eq!(
         person.kedge(["logout"]).run()?.success()?.out(),

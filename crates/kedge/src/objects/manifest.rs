@@ -4,7 +4,8 @@ use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use kedge_api::{API_VERSION, ObjectName};
+use kedge_api::text::Printable;
+use kedge_api::{API_VERSION, AccessPolicy, ObjectName, Resource, decode};
 use kedge_service::Failure;
 use kedge_service::files::{self, FileError};
 use serde::Deserialize;
@@ -40,20 +41,49 @@ pub fn read(app: &mut App<'_>, path: &Path) -> Result<Vec<Manifest>, Failure> {
         }
         return Ok(manifests);
     }
-    let (name, text) = if path == Path::new("-") {
+    let (name, text) = text(app, path)?;
+    parse(&name, &text)
+}
+
+/// The text of a file, and what errors call it; `-` is standard input.
+///
+/// # Errors
+///
+/// A file that cannot be read, or is too long.
+pub fn text(app: &mut App<'_>, path: &Path) -> Result<(String, String), Failure> {
+    if path == Path::new("-") {
         let mut text = String::new();
         app.terminal
             .input
             .take(defaults::MANIFEST_BYTES)
             .read_to_string(&mut text)
             .map_err(|e| failure(Exit::Failure, format!("cannot read standard input: {e}")))?;
-        ("standard input".to_owned(), text)
-    } else {
-        let text =
-            files::read_text(path, defaults::MANIFEST_BYTES).map_err(IntoFailure::into_failure)?;
-        (path.display().to_string(), text)
-    };
-    parse(&name, &text)
+        return Ok(("standard input".to_owned(), text));
+    }
+    let text =
+        files::read_text(path, defaults::MANIFEST_BYTES).map_err(IntoFailure::into_failure)?;
+    Ok((path.display().to_string(), text))
+}
+
+/// The policies of a file, or of the files in a folder, checked as the hub would.
+///
+/// # Errors
+///
+/// As [`read`]; another kind, and a policy that is not valid.
+pub fn policies(app: &mut App<'_>, path: &Path) -> Result<Vec<AccessPolicy>, Failure> {
+    let manifests = read(app, path)?;
+    let policies = manifests.into_iter().map(|manifest| {
+        let wrong = |what: String| {
+            let object = manifest.kind.qualified(manifest.name.as_str());
+            usage(format!("{}: {object}: {what}", path.display()))
+        };
+        if manifest.kind.kind != AccessPolicy::KIND {
+            return Err(wrong(format!("is no {}", AccessPolicy::KIND)));
+        }
+        decode::object(manifest.object.to_string().as_bytes(), None)
+            .map_err(|status| wrong(Printable::new(&status.message).to_string()))
+    });
+    policies.collect()
 }
 
 /// The files of a folder that are named as manifests, in the order of their names. As with `kubectl`,

@@ -6,8 +6,21 @@
 use kedge_service::Failure;
 use serde_json::Value;
 
+use crate::cli::DataFormat;
 use crate::exit::Exit;
 use crate::failure::failure;
+
+/// A value in the format that was asked for.
+///
+/// # Errors
+///
+/// As [`yaml`].
+pub fn data(format: DataFormat, value: &Value) -> Result<String, Failure> {
+    match format {
+        DataFormat::Json => Ok(json(value)),
+        DataFormat::Yaml => yaml(value),
+    }
+}
 
 /// Pretty JSON with a line end.
 #[must_use]

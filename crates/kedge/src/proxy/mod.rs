@@ -17,10 +17,9 @@ use http::{HeaderMap, header};
 use kedge_api::text::Printable;
 use kedge_api::{CONNECT_PATH, Login, random};
 use kedge_service::Failure;
-use kedge_service::report::chain;
 use kedge_tunnel::{
-    AttributeId, Attributes, CloseReason, DialError, Link, LinkConfig, LinkEnd, OpenRequest,
-    RefuseCode, ResetCode, ResumeSecret, Side, SpliceEnd, StreamError, StreamKey, Target, splice,
+    AttributeId, Attributes, CloseReason, Link, LinkConfig, LinkEnd, OpenRequest, RefuseCode,
+    ResetCode, ResumeSecret, Side, SpliceEnd, StreamError, StreamKey, Target, splice,
 };
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
@@ -30,7 +29,7 @@ use crate::app::{App, block_on};
 use crate::cli::ProxyArgs;
 use crate::defaults;
 use crate::exit::Exit;
-use crate::failure::{IntoFailure, dial_hint, failure};
+use crate::failure::{IntoFailure, failure};
 use crate::hub::Hub;
 use crate::names::{self, Place};
 use crate::ssh::run::check_port;
@@ -73,15 +72,23 @@ async fn connect_and_carry(
     request: OpenRequest,
 ) -> Result<(), Failure> {
     let mut stop = Stop::new()?;
-    let mut headers = HeaderMap::new();
-    let authorization = hub.authorization().map_err(IntoFailure::into_failure)?;
-    headers.insert(header::AUTHORIZATION, authorization);
-    let dialled = tokio::select! {
-        dialled = hub.dialer().websocket(CONNECT_PATH, headers) => dialled,
-        // `ssh` gave up (ConnectTimeout) or was ended: nobody waits for us any more.
-        () = stop.asked() => return Ok(()),
+    let dialled = hub
+        .authorized(async |authorization| {
+            let headers = HeaderMap::from_iter([(header::AUTHORIZATION, authorization)]);
+            tokio::select! {
+                dialled = hub.dialer().websocket(CONNECT_PATH, headers) => {
+                    dialled.map(Some).map_err(|error| hub.refused_dial(error))
+                }
+                // `ssh` gave up (ConnectTimeout) or was ended: nobody waits for us any more. Renewing
+                // the login is not broken off for that, since others need what it brings.
+                () = stop.asked() => Ok(None),
+            }
+        })
+        .await;
+    let socket = match dialled.map_err(IntoFailure::into_failure)? {
+        Some((socket, _)) => socket,
+        None => return Ok(()),
     };
-    let (socket, _) = dialled.map_err(|error| refused_dial(hub, error))?;
 
     let (link, driver) = Link::new(socket, Side::Client, LinkConfig::default());
     let mut driving = JoinSet::new();
@@ -149,18 +156,6 @@ fn open_request(place: &Place<'_>, login: Option<&Login>) -> Result<OpenRequest,
         resume: secret.hash(),
         attributes,
     })
-}
-
-/// The hub's answer was no WebSocket.
-fn refused_dial(hub: &Hub, error: DialError) -> Failure {
-    if let DialError::Refused { status, body, .. } = &error {
-        let said = hub.refused(*status, body);
-        if said.reason().is_some() {
-            return said.into_failure();
-        }
-    }
-    let text = format!("cannot reach hub `{}`: {}", hub.name(), chain(&error));
-    dial_hint(failure(Exit::Ssh, text), &error)
 }
 
 /// The peer's words, or what its code means when it gave none.
@@ -233,7 +228,7 @@ fn refusal_hint(code: RefuseCode, place: &Place<'_>) -> Option<String> {
         }
         RefuseCode::TargetUnreachable => format!("is sshd running on {server}?"),
         RefuseCode::TooManyStreams => "end other sessions, or try again later".to_owned(),
-        RefuseCode::Unauthenticated => format!("kedge login {hub} --token-file FILE"),
+        RefuseCode::Unauthenticated => format!("kedge login {hub}"),
         _ => return None,
     })
 }

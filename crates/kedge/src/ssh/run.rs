@@ -4,12 +4,14 @@
 //! exit status are `ssh`'s own.
 
 use std::ffi::{OsStr, OsString};
+use std::io::IsTerminal;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
 use kedge_api::Login;
 use kedge_api::text::Printable;
 use kedge_service::Failure;
+use kedge_service::report::chain;
 
 use super::arguments::SshArguments;
 use super::options::{CIPHERS, Callback, STRICT};
@@ -18,10 +20,11 @@ use crate::app::{App, block_on};
 use crate::defaults;
 use crate::exit::Exit;
 use crate::failure::{IntoFailure, failure};
+use crate::login;
 use crate::names::{self, Place};
 
 /// Becomes `ssh`. Returns only when that failed; the exit code is then 255 in any case.
-pub fn run(app: &App<'_>, words: Vec<OsString>) -> Failure {
+pub fn run(app: &mut App<'_>, words: Vec<OsString>) -> Failure {
     let arguments = match plan(app, words) {
         Ok(arguments) => arguments,
         Err(failed) => return failed.code(Exit::Ssh.code()),
@@ -35,7 +38,7 @@ pub fn run(app: &App<'_>, words: Vec<OsString>) -> Failure {
 /// # Errors
 ///
 /// Words that `ssh` would not understand, a name that is none, or a hub that refuses.
-pub fn plan(app: &App<'_>, words: Vec<OsString>) -> Result<Vec<OsString>, Failure> {
+pub fn plan(app: &mut App<'_>, words: Vec<OsString>) -> Result<Vec<OsString>, Failure> {
     let parsed = SshArguments::parse(words.iter().cloned()).map_err(|error| {
         failure(Exit::Ssh, Printable::new(&error.to_string()).to_string()).hint("kedge ssh --help")
     })?;
@@ -52,7 +55,24 @@ pub fn plan(app: &App<'_>, words: Vec<OsString>) -> Result<Vec<OsString>, Failur
         Some(text) => names::login(&text).map_err(IntoFailure::into_failure)?,
         None => None,
     };
-    let login = block_on(learn_login(app, &place, asked.as_ref()))?;
+    let learned = block_on(async { Ok(learn_login(app, &place, asked.as_ref()).await) })?;
+    let (place, login) = match learned {
+        Ok(login) => (place, login),
+        Err(AccessError::Hub(error)) if error.needs_login() && can_ask(app, &parsed, &place) => {
+            let why = chain(&error);
+            let (name, hub) = (place.hub_name.clone(), place.hub.clone());
+            app.note(&Printable::new(&why).to_string());
+            login::again(app, &name, &hub)?;
+            let place = app.place(&destination.host.to_string_lossy())?;
+            let again = login::interruptible(async {
+                let again = learn_login(app, &place, asked.as_ref()).await;
+                again.map_err(AccessError::into_failure)
+            });
+            let login = block_on(again)?;
+            (place, login)
+        }
+        Err(error) => return Err(error.into_failure()),
+    };
     let callback = Callback::new(app.environment, &app.globals)
         .map_err(|error| failure(Exit::Ssh, error.to_string()))?;
     Ok(assemble(&parsed, &place, &login, &callback))
@@ -62,21 +82,29 @@ async fn learn_login(
     app: &App<'_>,
     place: &Place<'_>,
     asked: Option<&Login>,
-) -> Result<Login, Failure> {
-    let answer = match asked {
+) -> Result<Login, AccessError> {
+    let access = match asked {
         Some(login) => access::as_login(app, place, login).await,
-        None => access::mapped(app, place, Freshness::Recent).await,
-    };
-    let access = answer.map_err(|error| match error {
-        AccessError::Hub(error) => error.into_failure(),
-        AccessError::Local(failure) => failure,
-    })?;
+        None => access::mapped(app, place, Freshness::Recent, defaults::REQUEST_TIME).await,
+    }?;
     access.login.or_else(|| asked.cloned()).ok_or_else(|| {
-        failure(
+        AccessError::Local(failure(
             Exit::Ssh,
             format!("the hub gives no login for `{}`", place.server),
-        )
+        ))
     })
+}
+
+/// Whether somebody sits there who can log in now: Ansible and cron are to hear at once that nobody
+/// is logged in.
+fn can_ask(app: &App<'_>, parsed: &SshArguments, place: &Place<'_>) -> bool {
+    let is_batch = parsed
+        .keywords()
+        .any(|(keyword, value)| keyword == "batchmode" && value.eq_ignore_ascii_case("yes"));
+    app.terminal.interactive
+        && std::io::stderr().is_terminal()
+        && !is_batch
+        && login::can_log_in_again(app, place)
 }
 
 /// Options that would lead around the hub, which a person should hear of rather than wonder about.

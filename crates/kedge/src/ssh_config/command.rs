@@ -162,13 +162,12 @@ async fn ask(
     place: &Place<'_>,
     has_older: bool,
 ) -> Result<Option<kedge_api::Login>, AccessError> {
-    let asked = access::mapped(app, place, Freshness::Recent);
     let after = if has_older {
         defaults::RESOLVE_TIME
     } else {
         defaults::REQUEST_TIME
     };
-    access::within(place.hub_name, after, asked)
+    access::mapped(app, place, Freshness::Recent, after)
         .await
         .map(|access| access.login)
 }

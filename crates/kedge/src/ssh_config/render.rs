@@ -39,7 +39,7 @@ pub fn render(
         block(&mut text, config, name, hub, callback, &logins);
     }
     if config.hubs.is_empty() {
-        text.push_str("\n# No hub is configured: kedge login HUB --token-file FILE\n");
+        text.push_str("\n# No hub is configured: kedge login HUB\n");
     }
     Ok(text)
 }
@@ -138,6 +138,7 @@ mod tests {
             search_path: OsString::new(),
             program: "/usr/bin/kedge".into(),
             proxies: ProxyEnvironment::read(|_| None),
+            desktop: crate::environment::Desktop::default(),
         };
         let callback = Callback::new(&environment, globals).unwrap();
         render(&config(hubs), &callback, |name| {

@@ -23,6 +23,9 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use kedge_testkit::browser::Browser;
+use kedge_testkit::issuer::Issuer;
+use kedge_testkit::run::Live;
 use kedge_tunnel::{
     AttributeId, Attributes, Link, LinkConfig, PendingUpgrade, RefuseCode, ResetCode, Side, splice,
 };
@@ -53,6 +56,43 @@ pub struct HubState {
     pub version: u64,
     pub suffix: String,
     pub name: String,
+    /// Whose tokens it takes.
+    pub takes: Takes,
+    /// The tokens it was shown, in order.
+    pub shown: Vec<String>,
+    /// The issuers that it names.
+    pub issuers: Vec<Value>,
+    /// What it says to a token that it does not take.
+    pub refusal: String,
+    /// What time it says it is, where not the right one.
+    pub date: Option<String>,
+    /// What it says of whoever asks, over what is usual.
+    pub person: Value,
+}
+
+/// Which tokens a hub takes.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Takes {
+    /// Anything that has the form of a JWT. Whether one is good is not what is tested with this hub.
+    Jwt,
+    /// Nothing.
+    Nothing,
+    /// This one.
+    Only(String),
+    /// Any JWT but this one.
+    Others(String),
+}
+
+impl Takes {
+    fn takes(&self, token: &str) -> bool {
+        let is_jwt = token.split('.').count() == 3;
+        match self {
+            Self::Jwt => is_jwt,
+            Self::Nothing => false,
+            Self::Only(only) => token == only,
+            Self::Others(not) => is_jwt && token != not,
+        }
+    }
 }
 
 /// A hub on loopback, over plain HTTP.
@@ -81,6 +121,12 @@ impl FakeHub {
             version: 1,
             suffix: "kedge".into(),
             name: "main".into(),
+            takes: Takes::Only(TOKEN.into()),
+            shown: Vec::new(),
+            issuers: Vec::new(),
+            refusal: "not authenticated".into(),
+            date: None,
+            person: json!({}),
         }));
         let shared = state.clone();
         let tasks = TaskTracker::new();
@@ -114,6 +160,26 @@ impl FakeHub {
         self.state.lock().unwrap()
     }
 
+    /// From now on people log in at these issuers, and their tokens are taken.
+    pub fn trust(&self, issuers: &[(&str, &Issuer)]) {
+        let mut state = self.state();
+        state.takes = Takes::Jwt;
+        state.issuers = issuers
+            .iter()
+            .map(|(name, issuer)| {
+                json!({
+                    "name": name, "issuer": issuer.url(), "clientId": issuer.client_id(),
+                    "scopes": ["openid", "profile", "email", "groups", "offline_access"],
+                })
+            })
+            .collect();
+    }
+
+    /// The tokens that were shown since the last time this was asked.
+    pub fn shown(&self) -> Vec<String> {
+        std::mem::take(&mut self.state().shown)
+    }
+
     pub fn put(&self, path: &str, object: Value) {
         self.state().store(path, object);
     }
@@ -134,6 +200,19 @@ impl HubState {
 }
 
 async fn answer(
+    request: Request<Incoming>,
+    shared: Arc<Mutex<HubState>>,
+    tasks: TaskTracker,
+) -> Result<Response<Full<Bytes>>, hyper::Error> {
+    let date = shared.lock().unwrap().date.clone();
+    let mut answer = answer_in_time(request, shared, tasks).await?;
+    if let Some(date) = date {
+        answer.headers_mut().insert("date", date.parse().unwrap());
+    }
+    Ok(answer)
+}
+
+async fn answer_in_time(
     mut request: Request<Incoming>,
     shared: Arc<Mutex<HubState>>,
     tasks: TaskTracker,
@@ -159,7 +238,11 @@ async fn answer(
             200,
             &json!({
                 "id": "h-aaaaaaaaaaaaaaaaaaaaaaaaaa", "name": state.name, "version": "0.1.0",
-                "protocols": ["kedge.v1"], "authentication": {"methods": ["static-token"]},
+                "protocols": ["kedge.v1"],
+                "authentication": match state.issuers.is_empty() {
+                    true => json!({"methods": ["static-token"]}),
+                    false => json!({"methods": ["oidc"], "issuers": state.issuers}),
+                },
                 "suffix": state.suffix,
             }),
         ));
@@ -168,8 +251,15 @@ async fn answer(
         .headers()
         .get("authorization")
         .and_then(|v| v.to_str().ok());
-    if authorization != Some(&format!("Bearer {TOKEN}")) {
-        return Ok(failure(401, "Unauthorized", "not authenticated"));
+    {
+        let mut state = shared.lock().unwrap();
+        let token = authorization.and_then(|value| value.strip_prefix("Bearer "));
+        let token = token.unwrap_or_default().to_owned();
+        let is_taken = state.takes.takes(&token);
+        state.shown.push(token);
+        if !is_taken {
+            return Ok(failure(401, "Unauthorized", &state.refusal));
+        }
     }
     if path == "/kedge/v1/connect" {
         let (answer, pending) = match kedge_tunnel::upgrade(&mut request) {
@@ -202,13 +292,14 @@ fn rest_answer(
     state: &mut HubState,
 ) -> Response<Full<Bytes>> {
     if path == "whoami" {
-        return reply(
-            200,
-            &json!({
-                "issuer": "static", "subject": "alice@corp.example", "groups": ["dev"],
-                "method": "static-token", "login": "alice", "permissions": ["admin"],
-            }),
-        );
+        let mut person = json!({
+            "issuer": "static", "subject": "alice@corp.example", "user": "alice@corp.example",
+            "groups": ["dev"], "method": "static-token", "login": "alice", "permissions": ["admin"],
+        });
+        for (key, value) in state.person.as_object().into_iter().flatten() {
+            person[key] = value.clone();
+        }
+        return reply(200, &person);
     }
     if let Some(server) = path
         .strip_prefix("servers/")
@@ -393,6 +484,81 @@ impl Person {
             .success()?;
         hub.requests();
         Ok(person)
+    }
+
+    /// Somebody who logged in at an issuer that the hub trusts.
+    pub fn logged_in(hub: &FakeHub, issuer: &Issuer, name: &str) -> Result<Self> {
+        hub.trust(&[("corp", issuer)]);
+        let person = Self::new()?;
+        person.log_in(&["login", &hub.url()], name)?.success()?;
+        hub.requests();
+        hub.shown();
+        Ok(person)
+    }
+
+    /// Runs a command that opens a browser, and logs in there.
+    pub fn log_in(&self, words: &[&str], name: &str) -> Result<kedge_testkit::run::Ran> {
+        let (live, url) = self.begin_login(words)?;
+        Browser::new(name).open(&url)?;
+        live.finish(Duration::from_secs(30))
+    }
+
+    /// Runs a command until it opens a browser; the URL is for the test to open.
+    pub fn begin_login(&self, words: &[&str]) -> Result<(Live, String)> {
+        let run = self.kedge(words).env("BROWSER", self.browser("url")?);
+        let live = Live::start(run.command)?;
+        let url = self.opened("url")?;
+        Ok((live, url))
+    }
+
+    /// A browser that only notes what it is to open.
+    pub fn browser(&self, name: &str) -> Result<String> {
+        use std::os::unix::fs::PermissionsExt;
+        let (program, url) = (self.path(&format!("browser-{name}")), self.path(name));
+        let (program, url) = (program.display(), url.display());
+        let script = format!("#!/bin/sh\nprintf %s \"$1\" >{url}.new && mv {url}.new {url}\n");
+        std::fs::write(self.path(&format!("browser-{name}")), script)?;
+        let mode = std::fs::Permissions::from_mode(0o755);
+        std::fs::set_permissions(self.path(&format!("browser-{name}")), mode)?;
+        Ok(program.to_string())
+    }
+
+    /// What such a browser noted.
+    pub fn opened(&self, name: &str) -> Result<String> {
+        let limit = Duration::from_secs(30);
+        let url = kedge_testkit::wait::until("a browser to be opened", limit, || {
+            Ok(std::fs::read_to_string(self.path(name)).ok())
+        })?;
+        std::fs::remove_file(self.path(name))?;
+        Ok(url)
+    }
+
+    /// Where the login at the hub `main` is kept.
+    pub fn credentials(&self) -> PathBuf {
+        self.path(".local/state/kedge/hubs/main/credentials.json")
+    }
+
+    /// What is kept there.
+    pub fn stored(&self) -> Result<Value> {
+        Ok(serde_json::from_slice(&std::fs::read(self.credentials())?)?)
+    }
+
+    /// Changes what is kept there, as time would.
+    pub fn change_stored(&self, change: impl FnOnce(&mut Value)) -> Result<()> {
+        let mut stored = self.stored()?;
+        change(&mut stored);
+        Ok(std::fs::write(self.credentials(), stored.to_string())?)
+    }
+
+    /// Has the login end in so many seconds; they may be less than none.
+    pub fn expire(&self, seconds: i64) -> Result<()> {
+        let end = jiff::Timestamp::now() + jiff::SignedDuration::from_secs(seconds);
+        let since = end - jiff::SignedDuration::from_hours(1);
+        let [since, end] = [since, end].map(|at| kedge_api::Time::from(at).to_string());
+        self.change_stored(|stored| {
+            stored["since"] = json!(since);
+            stored["expiresAt"] = json!(end);
+        })
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
