@@ -9,6 +9,7 @@ fn running_out(t: &Case) -> Result<(Trusting, Person)> {
     trusting.issuer.skew(30 - 3600);
     let alice = trusting.logged_in(t, "alice")?;
     trusting.issuer.skew(0);
+    age(&alice)?;
     Ok((trusting, alice))
 }
 
@@ -50,7 +51,12 @@ fn a_rotated_refresh_token_that_was_used_elsewhere_ends_in_a_new_login() -> Resu
             ran.exits(4)?.says(&["hint: ", "kedge login"])?;
             Ok(true)
         })?;
+        // What is left of the old token may still be used.
+        wait::until_true("the old token's end", defaults::SOON, || {
+            Ok(alice.kedge(&["get", "servers"])?.code() == Some(4))
+        })?;
         let asked = trusting.issuer.grants("refresh_token");
+        ensure!(asked == 1, "{asked} requests");
         alice.kedge(&["get", "servers"])?.exits(4)?;
         alice
             .kedge(&["proxy", SERVER])?
