@@ -419,10 +419,10 @@ pub struct ExplainArgs {
     #[arg(long, value_name = "TIME", conflicts_with = "user")]
     pub since: Option<String>,
     /// Policies to put in the place of the stored ones of the same name, or beside them
-    #[arg(long, value_name = "FILE", requires = "since")]
+    #[arg(long, value_name = "FILE")]
     pub with: Vec<PathBuf>,
     /// A stored policy to leave out
-    #[arg(long, value_name = "NAME", requires = "since")]
+    #[arg(long, value_name = "NAME")]
     pub without: Vec<kedge_api::ObjectName>,
     /// json or yaml, in place of a page for people
     #[arg(long, short, value_name = "FORMAT")]

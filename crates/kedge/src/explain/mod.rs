@@ -27,6 +27,10 @@ use crate::words;
 ///
 /// Values that make no sense, and whatever the hub refuses.
 pub fn run(app: &mut App<'_>, arguments: &ExplainArgs) -> Result<(), Failure> {
+    if arguments.since.is_none() && !(arguments.with.is_empty() && arguments.without.is_empty()) {
+        let text = "--with and --without go with --since";
+        return Err(usage(text).hint("kedge explain --help"));
+    }
     match (
         &arguments.since,
         &arguments.user,

@@ -156,7 +156,7 @@ mod tests {
             at("2025-12-24T18:00:00+01:00").unwrap(),
             "2025-12-24T17:00:00Z"
         );
-        assert_eq!(at("7000000000d").unwrap(), "-9999-01-02T01:59:59Z");
+        assert_eq!(at("7000000000d").unwrap(), "-009999-01-02T01:59:59Z");
         for wrong in ["", "yesterday", "-7d", "7", "2026-01-01"] {
             assert_eq!(at(wrong), None, "{wrong}");
         }

@@ -47,6 +47,10 @@ pub enum Target {
 pub struct HubState {
     pub objects: BTreeMap<String, Value>,
     pub requests: Vec<String>,
+    /// What is answered to questions (`explanations`), one after the other; the last one stays.
+    pub answers: BTreeMap<String, Vec<Value>>,
+    /// The questions.
+    pub questions: Vec<Value>,
     pub opened: Vec<(String, Option<String>)>,
     pub login: String,
     /// Whether the mapped login is allowed; another may be all the same.
@@ -113,6 +117,8 @@ impl FakeHub {
         let state = Arc::new(Mutex::new(HubState {
             objects: BTreeMap::new(),
             requests: Vec::new(),
+            answers: BTreeMap::new(),
+            questions: Vec::new(),
             opened: Vec::new(),
             login: "alice".into(),
             maps: true,
@@ -335,6 +341,17 @@ fn rest_answer(
     {
         state.objects.insert(format!("accepted/{server}"), body);
         return reply(200, &json!({}));
+    }
+    if let Some(answers) = state.answers.get_mut(path) {
+        let answer = match answers.len() {
+            1 => answers[0].clone(),
+            _ => answers.remove(0),
+        };
+        state.questions.push(body);
+        return match answer["kind"].as_str() {
+            Some("Status") => reply(answer["code"].as_u64().unwrap() as u16, &answer),
+            _ => reply(200, &answer),
+        };
     }
     if path == "sessions" {
         let sessions = state.objects.iter();

@@ -1,0 +1,185 @@
+//! `kedge policy test`: tables that pass, tables that fail, and what is no table. No hub is asked.
+
+mod common;
+
+use anyhow::Result;
+use common::Person;
+
+const POLICIES: &str = "\
+apiVersion: kedge.dev/v1alpha1
+kind: AccessPolicy
+metadata: {name: dev}
+spec: {subjects: {groups: [dev]}, servers: {matchLabels: {env: dev}}, logins: ['{login}']}
+---
+apiVersion: kedge.dev/v1alpha1
+kind: AccessPolicy
+metadata: {name: weekends}
+spec:
+  effect: Deny
+  subjects: {users: ['*']}
+  servers: {names: ['*']}
+  logins: ['*']
+  constraints: {timeWindows: [{days: [Sat, Sun], from: '00:00', to: '24:00'}]}
+";
+
+const TABLE: &str = "\
+policies: [policies.yaml]
+servers:
+- {name: web01, labels: {env: dev}}
+- {name: db01, labels: {env: prod}}
+people:
+- {user: alice, groups: [dev], claims: {preferred_username: alice}}
+- {user: nobody}
+expect:
+- {user: alice, server: web01, at: '2026-01-01T12:00:00Z', result: allow, policy: dev}
+- {user: alice, server: web01, at: '2026-01-03T12:00:00Z', result: deny, policy: weekends}
+- {user: alice, server: db01, at: '2026-01-01T12:00:00Z', result: deny}
+- {user: nobody, server: web01, result: deny}
+- {user: alice, verb: delete, resource: servers, name: db01, result: deny}
+";
+
+/// Somebody with these two files.
+fn person(policies: &str, table: &str) -> Result<(Person, String)> {
+    let person = Person::new()?;
+    person.secret("policies.yaml", policies)?;
+    let table = person.secret("table.yaml", table)?;
+    Ok((person, table))
+}
+
+#[test]
+fn a_table_that_holds() -> Result<()> {
+    let (person, table) = person(POLICIES, TABLE)?;
+    let ran = person.kedge(["policy", "test", &table]).run()?.success()?;
+    insta::assert_snapshot!(ran.out(), @r"
+    ok   alice ssh web01 at 2026-01-01T12:00:00Z: allowed by dev
+    ok   alice ssh web01 at 2026-01-03T12:00:00Z: denied by weekends
+    ok   alice ssh db01 at 2026-01-01T12:00:00Z: no policy allows it
+    ok   nobody ssh web01: no login: your identity has no claim `preferred_username`, which names the login
+    ok   alice delete servers db01: no policy allows it
+    ");
+    assert_eq!(ran.err(), "");
+    Ok(())
+}
+
+#[test]
+fn a_table_that_does_not() -> Result<()> {
+    let wrong = TABLE
+        .replace("result: deny, policy: weekends", "result: allow")
+        .replace("result: allow, policy: dev", "result: allow, policy: ops");
+    let (person, table) = person(POLICIES, &wrong)?;
+    let ran = person.kedge(["policy", "test", &table]).run()?.exits(1)?;
+    insta::assert_snapshot!(ran.out(), @r"
+    FAIL alice ssh web01 at 2026-01-01T12:00:00Z: allowed by dev
+         expected: allow by ops
+         POLICY     EFFECT   MATCHED   REASON
+         dev        Allow    yes       every part matches
+         weekends   Deny     no        it is outside of its hours (spec.constraints.timeWindows)
+    FAIL alice ssh web01 at 2026-01-03T12:00:00Z: denied by weekends
+         expected: allow
+         POLICY     EFFECT   MATCHED   REASON
+         dev        Allow    yes       every part matches
+         weekends   Deny     yes       every part matches
+    ok   alice ssh db01 at 2026-01-01T12:00:00Z: no policy allows it
+    ok   nobody ssh web01: no login: your identity has no claim `preferred_username`, which names the login
+    ok   alice delete servers db01: no policy allows it
+    ");
+    assert!(
+        ran.err()
+            .contains("table.yaml: 2 of 5 expectations are not met"),
+        "{}",
+        ran.err()
+    );
+    let json = person
+        .kedge(["policy", "test", &table, "-o", "json"])
+        .run()?
+        .exits(1)?;
+    assert_eq!(json.json()?["checked"][0]["passed"], false);
+    assert_eq!(json.json()?["checked"][1]["found"], "denied");
+    Ok(())
+}
+
+#[test]
+fn policies_that_nothing_tests_are_named() -> Result<()> {
+    let few: String = TABLE
+        .lines()
+        .filter(|line| !line.contains("weekends"))
+        .map(|line| format!("{line}\n"))
+        .collect();
+    let (person, table) = person(POLICIES, &few)?;
+    let ran = person.kedge(["policy", "test", &table]).run()?.success()?;
+    assert_eq!(ran.err(), "note: nothing here tests the policy weekends\n");
+    Ok(())
+}
+
+#[test]
+fn what_is_no_table_is_named_by_its_path() -> Result<()> {
+    for (table, policies, expected) in [
+        ("{", POLICIES, "not YAML or JSON"),
+        ("[]", POLICIES, "table.yaml: "),
+        (
+            &TABLE.replace("user: nobody, server", "user: bob, server"),
+            POLICIES,
+            "expect[3].user: `bob` is not among the people",
+        ),
+        (
+            &TABLE.replace("server: db01", "server: db02"),
+            POLICIES,
+            "expect[2].server: `db02` is not among the servers",
+        ),
+        (
+            &TABLE.replace("verb: delete", "verb: fly"),
+            POLICIES,
+            "expect[4].verb: ",
+        ),
+        (
+            &TABLE.replace("[policies.yaml]", "[nosuch.yaml]"),
+            POLICIES,
+            "nosuch.yaml",
+        ),
+        (
+            &TABLE.replace("[policies.yaml]", "[policies.yaml, policies.yaml]"),
+            POLICIES,
+            "the policy dev is there twice",
+        ),
+        (
+            &TABLE.replace("result: allow", "result: \"a\\e[2J\""),
+            POLICIES,
+            "expect[0].result: ",
+        ),
+        (
+            TABLE,
+            &POLICIES.replace("Sat, Sun", "Sat, Caturday"),
+            "spec.constraints.timeWindows[0].days[1]: ",
+        ),
+        (
+            TABLE,
+            &POLICIES.replace("kind: AccessPolicy", "kind: Server"),
+            "is no AccessPolicy",
+        ),
+    ] {
+        let (person, table) = person(policies, table)?;
+        let ran = person.kedge(["policy", "test", &table]).run()?;
+        let err = ran.err();
+        assert!(
+            err.starts_with("error: ") && err.contains(expected),
+            "{expected}: {err}"
+        );
+        assert!(!err.contains('\u{1b}') && err.lines().count() <= 2, "{err}");
+        assert!(matches!(ran.code(), Some(1 | 2)), "{:?}", ran.code());
+    }
+    Ok(())
+}
+
+#[test]
+fn the_table_of_the_manual_page_holds() -> Result<()> {
+    let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/policy.md");
+    let page = std::fs::read_to_string(page)?;
+    let table = page
+        .split("```yaml\n")
+        .filter_map(|part| part.split("\n```").next())
+        .find(|block| block.contains("expect:"))
+        .unwrap_or_default();
+    let (person, file) = person(POLICIES, table)?;
+    person.kedge(["policy", "test", &file]).run()?.success()?;
+    Ok(())
+}
