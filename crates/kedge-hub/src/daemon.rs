@@ -129,6 +129,7 @@ impl Daemon {
         presence::settle_all(&app)
             .await
             .map_err(BuildError::Store)?;
+        people::restore(&app).await;
         let tls = match &certificate {
             Some(certificate) => Some(certificate.server_config().map_err(BuildError::Tls)?),
             None => None,

@@ -10,8 +10,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{Request, Response};
-use kedge_identity::{HttpClient, HttpError, IssuerHealth, IssuerRules, IssuerState};
+use kedge_identity::{HttpClient, HttpError, IssuerHealth, IssuerRules, IssuerState, KeySnapshot};
 use kedge_service::{Stage, report};
+use kedge_store::MetaKey;
 use kedge_tunnel::{ProxyEnvironment, ProxyPolicy, Trust, WebClient};
 
 use crate::{app::App, config::IssuerSettings};
@@ -63,6 +64,31 @@ async fn send(
     }
 }
 
+/// Takes the keys that another hub left in the store, so that its people are known before their issuers answer, and also
+/// when these are down. Keys that cannot be read are fetched again; that is no reason not to start.
+///
+/// # Cancel safety
+/// Safe: it takes them or does not.
+pub async fn restore(app: &App) {
+    let saved = match app.store.meta(MetaKey::IssuerKeys).await {
+        Ok(Some(saved)) => saved,
+        Ok(None) => return,
+        Err(error) => {
+            tracing::warn!(cause = %error, "the issuers' keys cannot be read from the store");
+            return;
+        }
+    };
+    match serde_json::from_str::<KeySnapshot>(&saved) {
+        Ok(snapshot) => {
+            let issuers = app.people.verifier.restore(snapshot);
+            tracing::info!(issuers, "issuers' keys were taken from the store");
+        }
+        Err(error) => {
+            tracing::warn!(cause = %error, "the issuers' keys in the store are unreadable");
+        }
+    }
+}
+
 /// Keeps the issuers' keys fresh, and tells how it stands with them, until the hub is cut.
 ///
 /// # Cancel safety
@@ -75,23 +101,35 @@ pub async fn run(app: App) {
 
 async fn tell(app: &App) {
     let mut changes = app.people.verifier.changes();
-    // Before the first fetch there is nothing to say in the log, and for whoever asks there is.
-    let mut told = None;
+    let mut saved = app.people.verifier.snapshot();
     loop {
         changes.mark_unchanged();
         let health = app.people.verifier.health();
-        if told.as_ref() != Some(&health) {
-            if let Some(told) = &told {
-                log(app, told, &health);
-            }
-            app.readiness.note(notes(app, &health));
-            app.metrics.issuers(&health);
-            told = Some(health);
+        app.readiness.note(notes(app, &health));
+        app.metrics.issuers(&health);
+        let snapshot = app.people.verifier.snapshot();
+        if snapshot != saved {
+            save(app, &snapshot).await;
+            saved = snapshot;
         }
         tokio::select! {
             () = app.shutdown.reached(Stage::Cut) => return,
             changed = changes.changed() => if changed.is_err() { return },
         }
+    }
+}
+
+async fn save(app: &App, snapshot: &KeySnapshot) {
+    let text = match serde_json::to_string(snapshot) {
+        Ok(text) => text,
+        Err(error) => {
+            tracing::warn!(cause = %error, "the issuers' keys cannot be written down");
+            return;
+        }
+    };
+    if let Err(error) = app.store.set_meta(MetaKey::IssuerKeys, text).await {
+        // They are in use all the same; only a restart while an issuer is down would miss them.
+        tracing::warn!(cause = %error, "the issuers' keys cannot be kept in the store");
     }
 }
 
@@ -106,41 +144,4 @@ fn notes(app: &App, health: &[IssuerHealth]) -> Vec<String> {
             Some(format!("issuer {name}: {}", issuer.state))
         })
         .collect()
-}
-
-fn log(app: &App, before: &[IssuerHealth], now: &[IssuerHealth]) {
-    let roster = app.people.roster();
-    for health in now {
-        let earlier = before
-            .iter()
-            .find(|earlier| earlier.issuer == health.issuer)
-            .map(|earlier| &earlier.state);
-        let issuer = roster
-            .issuer(health.issuer.as_str())
-            .map(|issuer| issuer.name.to_string())
-            .unwrap_or_default();
-        let (keys, skipped) = (health.keys, health.skipped);
-        if earlier == Some(&health.state) {
-            continue;
-        }
-        match &health.state {
-            IssuerState::Working { .. } => {
-                tracing::info!(issuer, keys, skipped, "an issuer's keys were fetched");
-            }
-            IssuerState::Stale { cause, .. } => {
-                tracing::warn!(
-                    issuer,
-                    cause,
-                    "an issuer's keys cannot be refreshed; the old ones stay in use"
-                );
-            }
-            IssuerState::Unreachable { cause } => {
-                tracing::warn!(
-                    issuer,
-                    cause,
-                    "an issuer's keys cannot be had; its people are told to come back"
-                );
-            }
-        }
-    }
 }

@@ -25,7 +25,7 @@ use kedge_api::{
 use kedge_identity::{Verified, Verifier, VerifyError};
 use tokio::{sync::watch, time::timeout};
 
-pub use issuers::run;
+pub use issuers::{restore, run};
 
 use crate::{
     clock::Clock,
