@@ -95,20 +95,26 @@ pub(crate) async fn close_foreign(app: &App) {
     }
 }
 
-/// Ends the link of a server that is gone or another one now: its sessions first, so that they end with that reason
-/// and not with the loss of the link. One that is not told in time goes with the link.
+/// Ends the link of a server that is gone or another one now.
 pub(crate) fn revoke(app: &App, link: Link) {
+    let task = app.clone();
+    app.shutdown
+        .tasks()
+        .spawn("revoke", async move { end(&task, &link).await });
+}
+
+/// Ends a link that nobody may use any more: its sessions first, so that they end with that reason and not with the
+/// loss of the link. One that is not told in time goes with the link.
+pub(crate) async fn end(app: &App, link: &Link) {
     app.epoch.advance();
-    app.shutdown.tasks().spawn("revoke", async move {
-        let told = async {
-            while link.stats().relays > 0 {
-                tokio::time::sleep(defaults::REVOKE_LOOK).await;
-            }
-        };
-        // Late or not, the link goes.
-        let _ = timeout(defaults::LAST_WORDS, told).await;
-        link.close(CloseReason::Revoked);
-    });
+    let told = async {
+        while link.stats().relays > 0 {
+            tokio::time::sleep(defaults::REVOKE_LOOK).await;
+        }
+    };
+    // Late or not, the link goes.
+    let _ = timeout(defaults::LAST_WORDS, told).await;
+    link.close(CloseReason::Revoked);
 }
 
 async fn is_foreign(app: &App, name: &ServerName, tunnel: &Tunnel) -> bool {

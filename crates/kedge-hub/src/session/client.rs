@@ -48,7 +48,7 @@ pub async fn serve(app: App, link: Link, who: Authenticated, from: IpAddr) {
             }
             changed = roster.changed() => {
                 if changed.is_err() || app.people.refresh(&who).is_none() {
-                    link.close(CloseReason::Revoked);
+                    crate::tunnel::end(&app, &link).await;
                     return;
                 }
             }
