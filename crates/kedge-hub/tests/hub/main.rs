@@ -11,12 +11,18 @@ mod host_keys;
 #[cfg(test)]
 mod hostile_http;
 #[cfg(test)]
+mod issuers;
+#[cfg(test)]
 mod objects;
 #[cfg(test)]
 mod reference;
 #[cfg(test)]
+mod session_limits;
+#[cfg(test)]
 mod sessions;
 #[cfg(test)]
 mod shutdown;
+#[cfg(test)]
+mod tokens;
 #[cfg(test)]
 mod watches;

@@ -30,13 +30,13 @@ async fn path() -> Path {
     path_with("").await
 }
 
-async fn opened(person: &Peer) -> TunnelStream {
+pub(crate) async fn opened(person: &Peer) -> TunnelStream {
     let mut stream = person.open("web01", None);
     timeout(SOON, stream.opened()).await.unwrap().unwrap();
     stream
 }
 
-async fn refusal(stream: &mut TunnelStream) -> (RefuseCode, String) {
+pub(crate) async fn refusal(stream: &mut TunnelStream) -> (RefuseCode, String) {
     match timeout(SOON, stream.opened()).await.unwrap() {
         Err(StreamError::Refused { code, text }) => (code, text),
         other => panic!("not refused: {other:?}"),
@@ -48,7 +48,7 @@ async fn reset(stream: &mut TunnelStream) -> ResetCode {
     reset_with_words(stream).await.0
 }
 
-async fn reset_with_words(stream: &mut TunnelStream) -> (ResetCode, String) {
+pub(crate) async fn reset_with_words(stream: &mut TunnelStream) -> (ResetCode, String) {
     let error = timeout(SOON, stream.read_u8())
         .await
         .expect("the session goes on")
