@@ -190,9 +190,24 @@ SIGPIPE.
 |---|---|---|
 | `~/.config/kedge/config.toml` | 0600 | the hubs; see [config.toml](config.toml.md) |
 | `~/.config/kedge/ssh_config` | 0600 | written by `kedge ssh-config --write`; see [ssh-config](ssh-config.md) |
-| `~/.local/state/kedge/hubs/NAME/token` | 0600 | the login at a hub |
+| `~/.local/state/kedge/hubs/NAME/credentials.json` | 0600 | the login at a hub: a person's tokens, or where a workload's come from |
+| `~/.local/state/kedge/hubs/NAME/credentials.lock` | 0600 | held while the login is renewed or replaced |
+| `~/.local/state/kedge/hubs/NAME/token` | 0600 | the login as versions before kept it; read while there is no `credentials.json` |
 | `~/.local/state/kedge/hubs/NAME/access/` | 0700 | the hub's last answers, good for 30 s |
 | `~/.local/state/kedge/hubs/NAME/logins.ssh_config` | 0600 | the mapped logins that plain `ssh` reads |
+
+## How a login stays good
+
+| way in | before each use |
+|---|---|
+| at an issuer | the ID token is renewed a minute before its end (one that lives for less than two minutes at half its life), by one process while the others wait; with an issuer out of reach it serves until its end |
+| `--token-file` | the file is read: a mode that lets others in, or another owner than you and root, is refused; a symbolic link is followed |
+| `--token-command` | what was printed serves until a minute before its `exp`; then `sh -c` runs the command again, for at most 30 s; a token without `exp` is not kept |
+| a static token (`kpt_…`) | it was copied at the login, and stays as it is |
+
+An issuer that refuses to renew a login ends it: exit code 4, and `kedge login NAME` is what helps. When the
+hub does not take a token that has not ended, another is had once. When a login is no good and this machine's
+clock differs from the hub's by two minutes or more, the error says so.
 
 ## Environment
 
@@ -200,6 +215,8 @@ SIGPIPE.
 |---|---|
 | `XDG_CONFIG_HOME`, `XDG_STATE_HOME` | where `~/.config` and `~/.local/state` are |
 | `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY`, `NO_PROXY` | the HTTP proxy on the way to a hub, also in small letters |
+| `BROWSER` | what opens the page to log in: commands separated by `:`, `%s` in each stands for the URL |
+| `DISPLAY`, `WAYLAND_DISPLAY`, `SSH_CONNECTION` | whether a browser would be seen; without a display, or over SSH, a code is shown |
 | `NO_COLOR` | nothing to do: no output has colours |
 
 No secret is ever read from the environment or from an option's value.

@@ -300,7 +300,7 @@ impl Credentials {
         };
         let failed = match issuer::refresh(&login, &refresh_token, &self.proxies).await {
             Ok(tokens) => {
-                let renewed = renewed(login, tokens, now());
+                let renewed = renewed(login, tokens);
                 let token = renewed.id_token.clone();
                 return match self.store.save(room, &Stored::Oidc(Box::new(renewed))) {
                     Ok(()) => Ok(token),
@@ -354,7 +354,7 @@ pub fn logged_in(issuer: kedge_api::rest::IssuerInfo, tokens: TokenSet) -> OidcL
         subject: tokens.subject,
         id_token: tokens.id_token,
         refresh_token: tokens.refresh_token,
-        since: now(),
+        since: tokens.issued_at,
         expires_at: tokens.expires_at,
         unavailable: None,
     }
@@ -424,12 +424,12 @@ fn still_good(stored: &Stored, wanted: Wanted<'_>) -> Option<SecretString> {
     }
 }
 
-fn renewed(login: OidcLogin, tokens: TokenSet, now: Time) -> OidcLogin {
+fn renewed(login: OidcLogin, tokens: TokenSet) -> OidcLogin {
     OidcLogin {
         id_token: tokens.id_token,
         // An issuer that does not rotate them sends none.
         refresh_token: tokens.refresh_token.or(login.refresh_token),
-        since: now,
+        since: tokens.issued_at,
         expires_at: tokens.expires_at,
         unavailable: None,
         ..login

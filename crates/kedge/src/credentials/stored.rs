@@ -106,7 +106,7 @@ pub struct OidcLogin {
         skip_serializing_if = "Option::is_none"
     )]
     pub refresh_token: Option<SecretString>,
-    /// When the ID token was had, by this machine's clock.
+    /// When the ID token was made, by the issuer's clock.
     pub since: Time,
     /// When the ID token ends.
     pub expires_at: Time,
