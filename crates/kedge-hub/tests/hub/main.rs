@@ -5,7 +5,11 @@ mod agents;
 #[cfg(test)]
 mod enrolment;
 #[cfg(test)]
+mod explain;
+#[cfg(test)]
 mod harness;
+#[cfg(test)]
+mod history;
 #[cfg(test)]
 mod host_keys;
 #[cfg(test)]
@@ -16,6 +20,10 @@ mod issuers;
 mod objects;
 #[cfg(test)]
 mod reference;
+#[cfg(test)]
+mod replay;
+#[cfg(test)]
+mod rights;
 #[cfg(test)]
 mod session_limits;
 #[cfg(test)]

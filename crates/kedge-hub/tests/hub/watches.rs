@@ -9,13 +9,13 @@ use crate::harness::{API, Hub, SOON, configuration, policy};
 
 type Body = kedge_tunnel::ResponseBody<kedge_tunnel::HubStream>;
 
-struct Watch {
+pub(crate) struct Watch {
     body: Body,
     buffer: Vec<u8>,
 }
 
 impl Watch {
-    async fn open(hub: &Hub, who: &str, path: &str) -> Self {
+    pub(crate) async fn open(hub: &Hub, who: &str, path: &str) -> Self {
         let request = Request::builder()
             .method(Method::GET)
             .uri(format!("{API}{path}"))
@@ -31,7 +31,7 @@ impl Watch {
     }
 
     /// The next event; `None` at the end.
-    async fn next(&mut self) -> Option<Value> {
+    pub(crate) async fn next(&mut self) -> Option<Value> {
         loop {
             if let Some(end) = self.buffer.iter().position(|byte| *byte == b'\n') {
                 let line: Vec<_> = self.buffer.drain(..=end).collect();
@@ -48,7 +48,7 @@ impl Watch {
         }
     }
 
-    async fn expect(&mut self, kind: &str, name: &str) -> Value {
+    pub(crate) async fn expect(&mut self, kind: &str, name: &str) -> Value {
         let event = self.next().await.expect("the watch ended");
         assert_eq!(event["type"], kind, "{event}");
         assert_eq!(event["object"]["metadata"]["name"], name, "{event}");
