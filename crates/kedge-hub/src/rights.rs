@@ -126,6 +126,19 @@ impl Rights {
         policy::may_see(policies, &self.who.principal, server, now)
     }
 
+    /// Whether they may know that there is such a server.
+    #[must_use]
+    pub fn see(&self, server: &Server, now: Time) -> bool {
+        let name = server.metadata.name.as_str();
+        self.reaches(server, now) || self.may(Verb::Get, HubResource::Servers, Some(name))
+    }
+
+    /// The policies that this rests on.
+    #[must_use]
+    pub fn policies(&self) -> Arc<Vec<Entry>> {
+        Arc::clone(&self.policies)
+    }
+
     /// All of it in short, for the person.
     #[must_use]
     pub fn summary(&self) -> HubRights {

@@ -26,7 +26,6 @@ use crate::{
     defaults,
     explain::{self, Detail},
     history::{self, Trial},
-    rights::Rights,
 };
 
 /// `POST …/explanations`: may somebody open a session, and why?
@@ -50,7 +49,7 @@ pub(super) async fn explain(
     }
     let server = app.store.find::<Server>(&request.server).await?;
     let now = app.clock.now();
-    let visible = |server: &Server| may_ask || sees(&rights, server, now);
+    let visible = |server: &Server| may_ask || rights.see(server, now);
     let Some(server) = server.filter(visible) else {
         let name = request.server.as_str();
         return Err(if may_ask {
@@ -61,15 +60,8 @@ pub(super) async fn explain(
         .into());
     };
     let detail = if may_ask { Detail::All } else { Detail::Own };
-    let policies = app.policies.current(&*app.store).await?;
-    let answer = explain::explain(&app, &policies, &server, &request, assumed, detail);
+    let answer = explain::explain(&app, &rights.policies(), &server, &request, assumed, detail);
     Ok(reply::json(StatusCode::OK, &answer))
-}
-
-/// Whether somebody may know that there is such a server.
-fn sees(rights: &Rights, server: &Server, now: Time) -> bool {
-    let name = server.metadata().name.as_str();
-    rights.reaches(server, now) || rights.may(Verb::Get, HubResource::Servers, Some(name))
 }
 
 /// Whom a question is about.
@@ -170,8 +162,7 @@ pub(super) async fn replay(
         })?;
     }
     let after = cursor(request.continue_token.as_deref())?;
-    let stored = app.policies.current(&*app.store).await?;
-    let trial = Trial::new(&stored, request.policies, &request.remove)
+    let trial = Trial::new(&rights.policies(), request.policies, &request.remove)
         .map_err(|error| Status::bad_request(error.to_string()))?;
     let permit = Arc::clone(&app.history.replays)
         .try_acquire_owned()

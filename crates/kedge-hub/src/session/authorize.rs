@@ -5,7 +5,7 @@ use std::{net::IpAddr, sync::Arc};
 use kedge_api::{
     Login, ObjectName, Permission, Server, ServerName, Time,
     login::LoginError,
-    policy::{self, Outcome, SessionLimits},
+    policy::{Outcome, SessionLimits},
 };
 use kedge_tunnel::RefuseCode;
 
@@ -15,8 +15,9 @@ use crate::{
     decision::{Answer, Question},
     defaults,
     host_keys::{self, Standing},
-    people::{Authenticated, Role},
+    people::Authenticated,
     policies::Entry,
+    rights::Rights,
 };
 
 /// What somebody asks for.
@@ -65,7 +66,7 @@ struct World {
 /// Decides by server, login, policy and host keys; whether the server is connected is another question.
 ///
 /// To a person whom no policy lets see a server, it is one that does not exist: otherwise asking for names would list
-/// them. Administrators see every server anyway.
+/// them. Those who may read it at the hub anyway are told the truth.
 ///
 /// # Errors
 /// [`Refusal`], the first thing in the way.
@@ -78,7 +79,7 @@ pub async fn authorize(
     ask: &Ask,
     from: IpAddr,
 ) -> Result<Grant, Refusal> {
-    let world = World::read(app, who, ask).await?;
+    let world = World::read(app, who, ask, from).await?;
     let sessions = app.sessions.of(&who.principal);
     world.grant(app, who, ask, from, sessions)
 }
@@ -98,7 +99,7 @@ pub async fn admit(
     from: IpAddr,
     place: &mut Place,
 ) -> Result<Grant, Refusal> {
-    let world = World::read(app, who, ask).await?;
+    let world = World::read(app, who, ask, from).await?;
     let mut sessions = place.older();
     for _ in 0..defaults::ADMISSION_TRIES {
         let grant = world.grant(app, who, ask, from, sessions)?;
@@ -176,20 +177,19 @@ pub(super) struct Live<'a> {
 }
 
 impl World {
-    async fn read(app: &App, who: &Authenticated, ask: &Ask) -> Result<Self, Refusal> {
+    async fn read(
+        app: &App,
+        who: &Authenticated,
+        ask: &Ask,
+        from: IpAddr,
+    ) -> Result<Self, Refusal> {
         // Both are read whatever is found, so that neither a failing store nor the work tells the two apart.
-        let policies = app.policies.current(&*app.store).await?;
+        let rights = Rights::of(app, who, from).await?;
         let server = app.store.find::<Server>(&ask.server).await?;
         let server = server.ok_or_else(|| Refusal::unknown(&ask.server))?;
-        let visible = who.role == Role::Admin
-            || policy::may_see(
-                policies.iter().map(Entry::policy),
-                &who.principal,
-                &server,
-                app.clock.now(),
-            );
+        let visible = rights.see(&server, app.clock.now());
         Ok(Self {
-            policies,
+            policies: rights.policies(),
             server,
             visible,
         })
