@@ -190,3 +190,61 @@ fn removing_an_issuer_ends_its_peoples_sessions() -> Result<()> {
         Ok(())
     })
 }
+
+#[test]
+fn a_hub_that_comes_back_while_its_issuer_is_down_still_knows_people() -> Result<()> {
+    case(|t| {
+        let mut trusting = Trusting::start(t)?;
+        let token = trusting.issuer.id_token("alice")?;
+        ensure!(trusting.status(&token)? == 200);
+        trusting.issuer.down();
+        trusting.cheap.hub.stop()?;
+        trusting.cheap.hub.launch()?;
+        wait::until_true("alice to be known", defaults::SOON, || {
+            Ok(trusting.status(&token)? == 200)
+        })?;
+        readiness(&trusting.cheap.hub, &trusting.issuer.url(), true)
+    })
+}
+
+#[test]
+fn an_issuer_with_an_authority_of_its_own() -> Result<()> {
+    case(|t| {
+        let certificate = kedge_testkit::peers::Certificate::make(&t.subdir("tls")?)?;
+        let issuer = Issuer::start(IssuerOptions {
+            tls: Some((certificate.certificate.clone(), certificate.key.clone())),
+            ..IssuerOptions::default()
+        })?;
+        let token = issuer.id_token("alice")?;
+        let hub = |line: &str| -> Result<Hub> {
+            let mut options = t.hub_options()?;
+            options.issuers = vec![TrustedIssuer::new(&issuer.url()).with(line)];
+            Hub::start(options)
+        };
+        let status = |hub: &Hub| -> Result<u16> {
+            let get = Request::new("GET", "/apis/kedge.dev/v1alpha1/servers").bearer(&token);
+            Ok(get.send(Endpoint::of(hub))?.status)
+        };
+        // An authority that nobody named is nobody's.
+        let strict = hub("")?;
+        ensure!(status(&strict)? == 503);
+        let authority = certificate.authority.display().to_string();
+        let trusting = hub(&format!(
+            "ca-file = {}",
+            kedge_testkit::hub::quoted(&authority)
+        ))?;
+        ensure!(status(&trusting)? == 200);
+        // Command lines learn of the authority from the hub.
+        let alice = t.stranger("alice", None)?;
+        let mut command = alice.log_in_command(&trusting, "alice", &["--device"])?;
+        command.env_remove("BROWSER");
+        let live = Live::start(command)?;
+        let start = format!("{}/device?user_code=", issuer.url());
+        let shown = url_in(&heard(&live, &start)?, &start)?;
+        let code = shown.trim_start_matches(&start);
+        ensure!(issuer.approve(code, "alice")?, "no device shows {code}");
+        live.wait(defaults::COMMAND)?.success()?;
+        alice.kedge(&["whoami"])?.success()?;
+        Ok(())
+    })
+}

@@ -57,7 +57,7 @@ impl Issuer {
         Ok(Self { state, server })
     }
 
-    /// What it calls itself, exactly: `http://127.0.0.1:PORT` and the path of its options.
+    /// What it calls itself, exactly: `http://127.0.0.1:PORT` (`https` with a certificate) and the path of its options.
     #[must_use]
     pub fn url(&self) -> String {
         self.state.url().to_owned()
@@ -220,6 +220,21 @@ impl Issuer {
     /// Ends a refresh token and all that came of its login, as an administrator would. Answers whether it was good.
     pub fn revoke(&self, refresh_token: &str) -> bool {
         self.state.revoke(refresh_token)
+    }
+
+    /// Lets the device in that shows this code, as somebody, without a browser. Answers whether there is one.
+    ///
+    /// # Errors
+    ///
+    /// When there is no randomness for the login's id.
+    pub fn approve(&self, user_code: &str, person: &str) -> Result<bool> {
+        let Some(scope) = self.state.device_scope(user_code) else {
+            return Ok(false);
+        };
+        let login = self.state.login(person, &scope)?;
+        Ok(self
+            .state
+            .answer_device(user_code, state::DeviceAnswer::Approved(login)))
     }
 
     /// Ends every refresh token of somebody.

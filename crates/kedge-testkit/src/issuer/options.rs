@@ -1,5 +1,6 @@
 //! Who an issuer knows, how it signs, and how it may misbehave.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
@@ -25,6 +26,8 @@ pub struct IssuerOptions {
     pub device_interval: Duration,
     /// What is offered as scopes.
     pub scopes: Vec<String>,
+    /// The certificate chain and its key, in PEM files, to speak TLS with. The headless browser does not.
+    pub tls: Option<(PathBuf, PathBuf)>,
 }
 
 /// What becomes of refresh tokens.
@@ -103,6 +106,7 @@ impl Default for IssuerOptions {
             scopes: ["openid", "profile", "email", "groups", "offline_access"]
                 .map(str::to_owned)
                 .to_vec(),
+            tls: None,
         }
     }
 }

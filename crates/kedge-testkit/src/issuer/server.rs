@@ -2,12 +2,17 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
+use rustls::crypto::aws_lc_rs;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
 use super::endpoints;
 use super::state::State;
@@ -105,6 +110,8 @@ impl Server {
     /// Begins to serve.
     pub(super) fn start(listener: TcpListener, state: Arc<State>) -> Result<Self> {
         let address = listener.local_addr()?;
+        let tls = state.options().tls.as_ref();
+        let tls = tls.map(|(chain, key)| tls_config(chain, key)).transpose()?;
         let ended = Arc::new(AtomicBool::new(false));
         let over = Arc::clone(&ended);
         let acceptor = std::thread::spawn(move || {
@@ -113,10 +120,10 @@ impl Server {
                     return;
                 }
                 let Ok(stream) = stream else { continue };
-                let (state, over) = (Arc::clone(&state), Arc::clone(&over));
+                let (state, over, tls) = (Arc::clone(&state), Arc::clone(&over), tls.clone());
                 std::thread::spawn(move || {
                     // Whoever hangs up in the middle learns nothing more; that is theirs to judge.
-                    let _ = serve(&stream, &state, &over);
+                    let _ = accept(stream, tls, &state, &over);
                 });
             }
         });
@@ -143,11 +150,37 @@ impl Drop for Server {
     }
 }
 
-fn serve(stream: &TcpStream, state: &State, over: &AtomicBool) -> Result<()> {
+fn tls_config(chain: &Path, key: &Path) -> Result<Arc<ServerConfig>> {
+    let chain = CertificateDer::pem_file_iter(chain)?.collect::<Result<Vec<_>, _>>()?;
+    let key = PrivateKeyDer::from_pem_file(key)?;
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_no_client_auth()
+        .with_single_cert(chain, key)?;
+    Ok(Arc::new(config))
+}
+
+fn accept(
+    stream: TcpStream,
+    tls: Option<Arc<ServerConfig>>,
+    state: &State,
+    over: &AtomicBool,
+) -> Result<()> {
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
     stream.set_nodelay(true)?;
-    let answer = match read(stream, state.path()) {
+    let Some(config) = tls else {
+        return serve(&mut &stream, state, over);
+    };
+    let mut stream = StreamOwned::new(ServerConnection::new(config)?, stream);
+    serve(&mut stream, state, over)?;
+    stream.conn.send_close_notify();
+    Ok(stream.flush()?)
+}
+
+fn serve(stream: &mut (impl Read + Write), state: &State, over: &AtomicBool) -> Result<()> {
+    let answer = match read(&mut *stream, state.path()) {
         Ok(asked) => {
             state.count(&asked.path);
             endpoints::answer(state, &asked)
@@ -157,7 +190,7 @@ fn serve(stream: &TcpStream, state: &State, over: &AtomicBool) -> Result<()> {
     write(stream, answer, over)
 }
 
-fn read(stream: &TcpStream, prefix: &str) -> Result<Asked> {
+fn read(stream: &mut impl Read, prefix: &str) -> Result<Asked> {
     let mut reader = BufReader::new(stream.take(MOST_HEAD));
     let mut line = String::new();
     reader.read_line(&mut line)?;
@@ -196,7 +229,7 @@ fn read(stream: &TcpStream, prefix: &str) -> Result<Asked> {
     })
 }
 
-fn write(mut stream: &TcpStream, answer: Answer, over: &AtomicBool) -> Result<()> {
+fn write(stream: &mut impl Write, answer: Answer, over: &AtomicBool) -> Result<()> {
     match answer {
         Answer::Body { status, kind, body } => {
             let head = format!(

@@ -84,7 +84,12 @@ impl State {
             .iter()
             .map(|person| (person.name.clone(), person.clone()))
             .collect();
-        let url = format!("http://{address}{}", options.path);
+        let scheme = if options.tls.is_some() {
+            "https"
+        } else {
+            "http"
+        };
+        let url = format!("{scheme}://{address}{}", options.path);
         Ok(Self {
             options,
             address,
