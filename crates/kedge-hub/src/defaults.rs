@@ -4,7 +4,8 @@ use std::time::Duration;
 
 // --- Connections -----------------------------------------------------------------------------------------------
 
-/// Connections served at once. Each costs up to 20 KiB (TLS, read buffer, task), so the default is 200 MiB at worst.
+/// Connections served at once. Each costs up to 20 KiB (TLS, read buffer, task), so the default is 200 MiB; and
+/// [`HEADER_BYTES`] more for the seconds in which somebody sends a head as long as it may be.
 pub const CONNECTIONS: u32 = 10_000;
 
 /// Connections beyond [`CONNECTIONS`] that are still told `503` and when to come back; beyond these the socket is
@@ -126,9 +127,13 @@ pub const ISSUERS: usize = 32;
 /// Bytes of a client id, an audience or an authorized party: Google's have 73, a URL as an audience may have more.
 pub const CLIENT_ID_BYTES: usize = 512;
 
-/// Bytes of a file with an issuer's authorities. It is handed to everybody who asks how to log in: a company has three
-/// certificates of 2 KiB there, and no list of the whole world's.
-pub const AUTHORITIES_BYTES: u64 = 64 * 1024;
+/// Bytes of a file with an issuer's authorities: a company has three certificates of 2 KiB there, and no list of the whole
+/// world's.
+pub const AUTHORITIES_BYTES: u64 = 32 * 1024;
+
+/// Bytes of all such files together: they are handed to everybody who asks what the hub is, agents included, who read
+/// 256 KiB at most.
+pub const ALL_AUTHORITIES_BYTES: usize = 128 * 1024;
 
 /// Scopes that a login asks for unless the issuer says otherwise; those that it does not offer are left out.
 pub const SCOPES: [&str; 5] = ["openid", "profile", "email", "groups", "offline_access"];

@@ -47,8 +47,8 @@ pub struct IssuerConfig {
     /// Whether policies that name no issuer, and `[admins]`, mean this issuer's people. At most one issuer may be home;
     /// one that is alone is, unless it says otherwise.
     pub home: Option<bool>,
-    /// PEM file with the authorities of the issuer's certificate, in place of the system's. People's `kedge login`
-    /// believes them too.
+    /// PEM file with the authorities of the issuer's certificate, in place of the system's; read at start and on SIGHUP.
+    /// People's `kedge login` believes them too.
     #[schemars(with = "Option<String>")]
     pub ca_file: Option<PathBuf>,
     /// What some issuers (Google) call a client secret also for installed applications. Everybody can read it.
@@ -104,6 +104,7 @@ pub(super) fn settle(
     let said: Vec<_> = issuers.iter().map(|issuer| issuer.home).collect();
     let home = home(&said, source)?;
     let mut settled: Vec<Arc<IssuerSettings>> = Vec::with_capacity(issuers.len());
+    let mut authorities = 0;
     for (index, issuer) in issuers.into_iter().enumerate() {
         let standing = if home == Some(index) {
             Standing::Home
@@ -112,6 +113,15 @@ pub(super) fn settle(
         };
         let at = At { source, index };
         let issuer = issuer.settle(&at, standing)?;
+        authorities += issuer.authorities.as_ref().map_or(0, String::len);
+        if authorities > defaults::ALL_AUTHORITIES_BYTES {
+            let problem = format!(
+                "with it the issuers' authorities have more than {} bytes, and everybody who asks how to log in reads \
+                 all of them; leave out what is not needed",
+                defaults::ALL_AUTHORITIES_BYTES
+            );
+            return Err(at.refuse("ca-file", problem));
+        }
         if settled.iter().any(|other| other.url == issuer.url) {
             let problem =
                 "is listed twice; one issuer has one set of rules, and `audiences` takes several";

@@ -337,6 +337,18 @@ fn a_file_of_authorities_must_hold_certificates() {
         with(&pem).unwrap().roster.issuers[0].authorities,
         Some(pem.clone())
     );
+    let many = pem.repeat(31 * 1024 / pem.len());
+    std::fs::write(&path, &many).unwrap();
+    let five: Vec<_> = (0..5)
+        .map(|n| {
+            let file = path.display();
+            format!("url = \"https://{n}.example\"\naudiences = [\"a\"]\nhome = false\nca-file = \"{file}\"")
+        })
+        .collect();
+    let five: Vec<_> = five.iter().map(String::as_str).collect();
+    settle(&with_issuers(&five[..4])).unwrap();
+    let error = settle(&with_issuers(&five)).unwrap_err();
+    assert!(error.contains("`issuers[4].ca-file`: with it"), "{error}");
     for (text, wanted) in [
         ("", "has no certificate in it"),
         ("nonsense", "has no certificate in it"),

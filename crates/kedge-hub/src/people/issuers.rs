@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{Request, Response};
+use kedge_api::text::Printable;
 use kedge_identity::{HttpClient, HttpError, IssuerHealth, IssuerRules, IssuerState, KeySnapshot};
 use kedge_service::{Stage, report};
 use kedge_store::MetaKey;
@@ -141,7 +142,9 @@ fn notes(app: &App, health: &[IssuerHealth]) -> Vec<String> {
         .filter(|issuer| !matches!(issuer.state, IssuerState::Working { .. }))
         .filter_map(|issuer| {
             let name = &roster.issuer(issuer.issuer.as_str())?.name;
-            Some(format!("issuer {name}: {}", issuer.state))
+            // Why it cannot be reached may be in the issuer's own words.
+            let state = issuer.state.to_string();
+            Some(format!("issuer {name}: {}", Printable::new(&state)))
         })
         .collect()
 }
