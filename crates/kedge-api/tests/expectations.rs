@@ -57,9 +57,11 @@ fn what_does_not_come_out_fails() {
     }
 }
 
+type Change<'a> = &'a dyn Fn(&mut Value);
+
 #[test]
 fn mistakes_are_named_by_their_path() {
-    let wrong = |change: &dyn Fn(&mut Value)| {
+    let wrong = |change: Change<'_>| {
         let mut table = table(json!([{"user": "alice", "server": "web01", "result": "allow"}]));
         change(&mut table);
         match Table::parse(table.to_string().as_bytes()).and_then(|table| table.inline()) {
@@ -67,7 +69,7 @@ fn mistakes_are_named_by_their_path() {
             Err(status) => status.message,
         }
     };
-    let cases: [(&dyn Fn(&mut Value), &str); 12] = [
+    let cases: [(Change<'_>, &str); 12] = [
         (
             &|t| t["expect"][0]["user"] = json!("bob"),
             "expect[0].user: `bob` is not among the people",

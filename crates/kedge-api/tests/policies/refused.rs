@@ -1,9 +1,9 @@
 //! Bad policies are refused when they are written, with the path of each field that is wrong.
 
-use kedge_api::{AccessPolicy, decode};
+use kedge_api::{AccessPolicy, Status, decode};
 use serde_json::{Value, json};
 
-fn paths(patch: &Value) -> Vec<String> {
+fn judged(patch: &Value) -> Result<AccessPolicy, Status> {
     let mut spec = json!({
         "subjects": {"users": ["alice"]}, "servers": {"names": ["*"]}, "logins": ["{login}"],
     });
@@ -13,14 +13,21 @@ fn paths(patch: &Value) -> Vec<String> {
     let object = json!({
         "apiVersion": "kedge.dev/v1alpha1", "kind": "AccessPolicy", "metadata": {"name": "p"}, "spec": spec,
     });
-    match decode::object::<AccessPolicy>(object.to_string().as_bytes(), None) {
+    decode::object::<AccessPolicy>(object.to_string().as_bytes(), None)
+}
+
+fn paths(patch: &Value) -> Vec<String> {
+    match judged(patch) {
         Ok(_) => Vec::new(),
         Err(status) => {
-            let causes = status
+            let details = status
                 .details
-                .unwrap_or_else(|| panic!("{}", status.message))
-                .causes;
-            causes.into_iter().map(|cause| cause.field).collect()
+                .unwrap_or_else(|| panic!("{}", status.message));
+            details
+                .causes
+                .into_iter()
+                .map(|cause| cause.field)
+                .collect()
         }
     }
 }
@@ -281,4 +288,35 @@ fn a_policy_about_the_hub_needs_no_servers() {
     };
     object(json!({"subjects": {"groups": ["ops"]}, "hub": {"roles": ["admin"]}})).unwrap();
     object(json!({"subjects": {"groups": ["ops"]}})).unwrap_err();
+}
+
+/// What people read who have written a bad policy.
+#[test]
+fn golden_of_messages() {
+    let window = |window: Value| json!({"constraints": {"timeWindows": [window]}});
+    let page: String = [
+        json!({"subjects": {}}),
+        json!({"logins": ["Alice"]}),
+        json!({"logins": ["*"]}),
+        json!({"permissions": ["fly"]}),
+        json!({"effect": "deny"}),
+        json!({"subjects": {"issuers": ["http://id.example"]}}),
+        json!({"subjects": {"claims": [{"key": "department", "operator": "Equals", "values": ["it"]}]}}),
+        json!({"subjects": {"claims": [{"key": "department", "operator": "In"}]}}),
+        json!({"subjects": {"claims": [{"key": "department", "operator": "Exists", "values": ["it"]}]}}),
+        json!({"subjects": {"claims": {"department": ["it"]}}}),
+        json!({"constraints": {"maxSession": "1d"}}),
+        json!({"constraints": {"maxSessionSeconds": 60}}),
+        json!({"constraints": {"sourceRanges": ["10.0.0.1/8"]}}),
+        window(json!({"from": "8:00", "to": "18:00"})),
+        window(json!({"days": ["Monday"], "from": "08:00", "to": "18:00"})),
+        window(json!({"from": "08:00", "to": "18:00", "timeZone": "Europe/Atlantis"})),
+        json!({"effect": "Deny", "constraints": {"maxSession": "8h"}}),
+        json!({"hub": {"rules": [{"verbs": ["approve"], "resources": ["servers"]}]}}),
+        json!({"logins": ["a\u{1b}[2J"]}),
+    ]
+    .iter()
+    .map(|patch| format!("{patch}\n  {}\n", judged(patch).unwrap_err().message))
+    .collect();
+    insta::assert_snapshot!(page);
 }
