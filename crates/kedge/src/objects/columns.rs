@@ -72,23 +72,35 @@ pub const SERVERS: &[Column] = &[
 /// Policies.
 pub const POLICIES: &[Column] = &[
     Column::new("NAME", |o, _| text(o, "/metadata/name")),
+    Column::new("EFFECT", |o, _| match text(o, "/spec/effect") {
+        absent if absent == NONE => "Allow".to_owned(),
+        effect => effect,
+    }),
     Column::new("USERS", |o, _| words(o, "/spec/subjects/users")),
     Column::new("GROUPS", |o, _| words(o, "/spec/subjects/groups")),
     Column::new("SERVERS", |o, _| {
-        let names = words(o, "/spec/servers/names");
-        let labels = labels(o, "/spec/servers/matchLabels");
-        match (names == NONE, labels == NONE) {
-            (false, false) => format!("{names},{labels}"),
-            (false, true) => names,
-            _ => labels,
-        }
+        together([
+            words(o, "/spec/servers/names"),
+            labels(o, "/spec/servers/matchLabels"),
+            conditions(o, "/spec/servers/matchExpressions"),
+        ])
     }),
     Column::new("LOGINS", |o, _| words(o, "/spec/logins")),
     Column::new("AGE", |o, now| {
         age(o, "/metadata/creationTimestamp", now).unwrap_or(NONE.into())
     }),
     Column::wide("PERMISSIONS", |o, _| words(o, "/spec/permissions")),
-    Column::wide("CLAIMS", |o, _| labels(o, "/spec/subjects/claims")),
+    Column::wide("ISSUERS", |o, _| words(o, "/spec/subjects/issuers")),
+    Column::wide("CLAIMS", |o, _| conditions(o, "/spec/subjects/claims")),
+    Column::wide("HUB", |o, _| {
+        let rules = o.pointer("/spec/hub/rules").and_then(Value::as_array);
+        let rules = rules.into_iter().flatten().map(|rule| {
+            let (verbs, resources) = (words(rule, "/verbs"), words(rule, "/resources"));
+            format!("{verbs}:{resources}")
+        });
+        let roles = words(o, "/spec/hub/roles");
+        together(std::iter::once(roles).chain(rules))
+    }),
 ];
 
 /// Join tokens.
@@ -174,6 +186,32 @@ fn labels(object: &Value, pointer: &str) -> String {
     }
 }
 
+/// Conditions in the form of `kubectl -l`: `env in (a,b)`, `!legacy`.
+fn conditions(object: &Value, pointer: &str) -> String {
+    let conditions = object.pointer(pointer).and_then(Value::as_array);
+    let conditions = conditions.into_iter().flatten().map(|condition| {
+        let (key, values) = (text(condition, "/key"), words(condition, "/values"));
+        match text(condition, "/operator").as_str() {
+            "DoesNotExist" => format!("!{key}"),
+            "Exists" => key,
+            "In" => format!("{key} in ({values})"),
+            "NotIn" => format!("{key} notin ({values})"),
+            other => format!("{key} {other} ({values})"),
+        }
+    });
+    together(conditions)
+}
+
+/// All of them that say something.
+fn together(parts: impl IntoIterator<Item = String>) -> String {
+    let parts: Vec<_> = parts.into_iter().filter(|part| part != NONE).collect();
+    if parts.is_empty() {
+        NONE.to_owned()
+    } else {
+        parts.join(",")
+    }
+}
+
 fn bytes(object: &Value, pointer: &str) -> String {
     let Some(count) = object.pointer(pointer).and_then(Value::as_u64) else {
         return NONE.to_owned();
@@ -247,6 +285,45 @@ mod tests {
         let object = serde_json::json!({ "metadata": { "name": "a\u{1b}[2J\nb\u{202e}" } });
         let cell = SERVERS[0].cell(&object, Timestamp::UNIX_EPOCH);
         assert!(!cell.contains(['\u{1b}', '\n', '\u{202e}']), "{cell:?}");
+    }
+
+    #[test]
+    fn a_policy_shows_whether_it_denies_and_what_it_selects_by() {
+        let policy = serde_json::json!({"metadata": {"name": "p"}, "spec": {
+            "effect": "Deny",
+            "subjects": {
+                "issuers": ["*"],
+                "claims": [
+                    {"key": "a", "operator": "In", "values": ["x", "y"]}, {"key": "b", "operator": "NotIn", "values": ["z"]},
+                    {"key": "c", "operator": "Exists"}, {"key": "d", "operator": "DoesNotExist"},
+                    {"key": "e\u{1b}", "operator": "Newer"},
+                ],
+            },
+            "servers": {"names": ["db01"], "matchLabels": {"env": "prod"}, "matchExpressions": [{"key": "old", "operator": "DoesNotExist"}]},
+            "logins": ["*"],
+            "hub": {"roles": ["viewer"], "rules": [{"verbs": ["get", "list"], "resources": ["servers"]}]},
+        }});
+        let now = Timestamp::UNIX_EPOCH;
+        let row: Vec<_> = POLICIES
+            .iter()
+            .map(|column| column.cell(&policy, now))
+            .collect();
+        let expected = [
+            "p",
+            "Deny",
+            NONE,
+            NONE,
+            "db01,env=prod,!old",
+            "*",
+            NONE,
+            NONE,
+            "*",
+            r"a in (x,y),b notin (z),c,!d,e\u{1b} Newer (<none>)",
+            "viewer,get,list:servers",
+        ];
+        assert_eq!(row, expected);
+        let bare = serde_json::json!({"metadata": {"name": "p"}, "spec": {}});
+        assert_eq!(POLICIES[1].cell(&bare, now), "Allow");
     }
 
     #[test]
