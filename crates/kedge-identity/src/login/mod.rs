@@ -218,13 +218,11 @@ fn scopes(wanted: &[String], offered: Option<&[String]>) -> Vec<String> {
 }
 
 /// Parameters of the authorization request that make it this login, and no other.
-const OURS: [&str; 14] = [
-    "claims",
+const OURS: [&str; 12] = [
     "client_id",
     "client_secret",
     "code_challenge",
     "code_challenge_method",
-    "id_token_hint",
     "nonce",
     "redirect_uri",
     "request",

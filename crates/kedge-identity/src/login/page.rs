@@ -132,8 +132,23 @@ const HEADERS: [(header::HeaderName, &str); 7] = [
 #[cfg(test)]
 mod tests {
     use http_body_util::BodyExt as _;
+    use proptest::prelude::*;
 
     use super::*;
+
+    proptest! {
+        #[test]
+        fn no_text_becomes_markup(text in "(\\PC|[<>&\"'\u{0}-\u{1f}\u{202a}-\u{202e}]){0,80}") {
+            let escaped = escaped(&text);
+            prop_assert!(!escaped.contains(['<', '>', '"', '\'']), "{escaped}");
+            let back = ["&lt;<", "&gt;>", "&quot;\"", "&#39;'", "&amp;&"];
+            let back = back.iter().fold(escaped, |text, pair| {
+                let (entity, character) = pair.split_at(pair.len() - 1);
+                text.replace(entity, character)
+            });
+            prop_assert_eq!(back, text);
+        }
+    }
 
     async fn text(page: &Page) -> String {
         let body = page.response().into_body().collect().await.unwrap();

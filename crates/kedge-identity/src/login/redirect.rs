@@ -232,7 +232,11 @@ impl Desk {
         if request.method() != Method::GET {
             return Err(Page::Method);
         }
-        let given = Given::read(request.uri().query().unwrap_or_default())?;
+        self.answer(Given::read(request.uri().query().unwrap_or_default())?)
+    }
+
+    /// What the parameters of a redirect amount to.
+    fn answer(&self, given: Given) -> Result<Answer, Page> {
         let expected = self.expected.state.expose_secret().as_bytes();
         let state = given.state.as_deref().unwrap_or_default().as_bytes();
         if !bool::from(state.ct_eq(expected)) {
@@ -317,3 +321,71 @@ fn chain(error: &dyn std::error::Error) -> String {
 
 /// The path of the redirect.
 const PATH: &str = "/callback";
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn desk(names_itself: bool) -> Desk {
+        Desk {
+            authority: "127.0.0.1:4000".to_owned(),
+            expected: Expected {
+                state: SecretString::from("right"),
+                issuer: "https://id.example".parse().unwrap(),
+                names_itself,
+            },
+            used: AtomicBool::new(false),
+            answers: mpsc::channel(1).0,
+        }
+    }
+
+    fn look(desk: &Desk, query: &str) -> Result<Answer, Page> {
+        desk.answer(Given::read(query)?)
+    }
+
+    proptest! {
+        /// Whatever the query: without the right state it is no answer, and with it at most one.
+        #[test]
+        fn only_the_right_state_makes_an_answer(
+            pairs in prop::collection::vec(
+                ("code|state|iss|error|error_description|x", "(\\PC|right){0,12}"), 0..6),
+            noise in "\\PC{0,40}",
+        ) {
+            let pairs = pairs.iter().map(|(name, value)| format!("{name}={value}"));
+            let query = pairs.chain([noise]).collect::<Vec<_>>().join("&");
+            let given: Vec<_> = form_urlencoded::parse(query.as_bytes()).collect();
+            let states: Vec<_> = given.iter().filter(|(name, _)| name == "state").collect();
+            let ours = matches!(states[..], [(_, state)] if state == "right");
+            for names_itself in [false, true] {
+                let looked = look(&desk(names_itself), &query);
+                prop_assert!(ours || looked.is_err(), "{query}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_issuer_that_does_not_promise_its_name_may_leave_it_out_and_not_lie() {
+        let code = |desk: &Desk, query: &str| matches!(look(desk, query), Ok(Answer::Code(_)));
+        let (promised, silent) = (desk(true), desk(false));
+        let named = "code=c&state=right&iss=https%3A%2F%2Fid.example";
+        assert!(code(&promised, named) && code(&silent, named));
+        assert!(code(&silent, "code=c&state=right"));
+        for (desk, query) in [
+            (&promised, "code=c&state=right"),
+            (&promised, "error=access_denied&state=right"),
+            (&silent, "code=c&state=right&iss="),
+            (&silent, "code=c&state=right&iss=https://id.example/"),
+            (
+                &silent,
+                "error=access_denied&state=right&iss=https://evil.example",
+            ),
+        ] {
+            let looked = look(desk, query);
+            let Ok(Answer::Failed(LoginFlowError::MixUp { .. })) = looked else {
+                panic!("{query}: {looked:?}")
+            };
+        }
+    }
+}
