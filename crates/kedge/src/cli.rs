@@ -171,7 +171,7 @@ pub enum Command {
         kedge explain --since TIME --with FILE… [--without NAME…] [-o FORMAT]",
         after_help = "The hub asks its policies by the code that decides. What is not given it takes from what it knows of\n\
         the person: its configuration, or their last session; the answer says which is which. Everybody\n\
-        may ask about themselves, and administrators about everybody.\n\n\
+        may ask about themselves, and administrators about everybody. Exits with 5 when they may not.\n\n\
         With --since, it tries policies out on the sessions that were, and lists those that would have\n\
         been refused, and the refusals that would have been sessions. Nothing is changed by it.\n\n\
         Examples:\n  \

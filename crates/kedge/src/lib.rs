@@ -181,7 +181,11 @@ fn command_path(words: &[OsString]) -> String {
 }
 
 fn tell(failed: &Failure, err: &mut dyn std::io::Write) -> ExitCode {
-    let unsaid = [app::broken_pipe(), ssh_config::command::silent()];
+    let unsaid = [
+        app::broken_pipe(),
+        explain::not_allowed(),
+        ssh_config::command::silent(),
+    ];
     if !unsaid.contains(failed) {
         // Nobody is left to tell when standard error is closed.
         let _ = failed.write(err);

@@ -15,7 +15,8 @@ use serde_json::Value;
 
 use crate::app::{App, block_on};
 use crate::cli::ExplainArgs;
-use crate::failure::{IntoFailure, usage};
+use crate::exit::Exit;
+use crate::failure::{IntoFailure, failure, usage};
 use crate::names;
 use crate::objects::print;
 use crate::objects::table::table;
@@ -86,7 +87,17 @@ fn one(
         }
         None => page(user, &request.server, &explanation, app.now().into()),
     };
-    app.print(&text)
+    app.print(&text)?;
+    if explanation.allowed {
+        Ok(())
+    } else {
+        Err(not_allowed())
+    }
+}
+
+/// The failure that the answer itself has said, for scripts to see.
+pub(crate) fn not_allowed() -> Failure {
+    failure(Exit::Denied, "the answer says why")
 }
 
 fn groups(words: &[String]) -> Result<std::collections::BTreeSet<Group>, Failure> {
