@@ -4,7 +4,10 @@
 mod common;
 
 use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -314,5 +317,184 @@ fn hostile_texts_stay_on_their_line() -> Result<()> {
     hub.state().issuers[0]["name"] = json!(evil.replace('\n', " "));
     let ran = person.kedge(["login", "main", "--issuer", "x"]).run()?;
     harmless(&ran.err());
+    Ok(())
+}
+
+/// An issuer with a certificate of its own making, that says nothing but 404.
+fn https_issuer() -> Result<(String, String)> {
+    let certified = rcgen::generate_simple_self_signed(["localhost".to_owned()])?;
+    let key =
+        rustls::pki_types::PrivateKeyDer::try_from(certified.signing_key.serialize_der()).unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_no_client_auth()
+        .with_single_cert(vec![certified.cert.der().clone()], key)?;
+    let config = Arc::new(config);
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    let url = format!("https://localhost:{}", listener.local_addr()?.port());
+    std::thread::spawn(move || {
+        for mut socket in listener.incoming().flatten() {
+            let mut session = rustls::ServerConnection::new(config.clone()).unwrap();
+            let mut stream = rustls::Stream::new(&mut session, &mut socket);
+            let mut head = [0; 4096];
+            if stream.read(&mut head).is_ok() {
+                let _ = stream.write_all(
+                    b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
+                );
+            }
+        }
+    });
+    Ok((url, certified.cert.pem()))
+}
+
+#[test]
+fn authorities_that_the_hub_names_are_believed_for_the_issuer_alone() -> Result<()> {
+    let hub = FakeHub::start()?;
+    let (url, pem) = https_issuer()?;
+    let person = Person::new()?;
+    let tried = |info: serde_json::Value| -> Result<String> {
+        hub.state().issuers = vec![info];
+        let ran = person.kedge(["login", &hub.url(), "--device"]).run()?;
+        Ok(ran.exits(1)?.err())
+    };
+    let mut info = json!({"name": "corp", "issuer": url, "clientId": "kedge"});
+    let said = tried(info.clone())?;
+    assert!(said.contains("is not trusted"), "{said}");
+    info["certificateAuthorities"] = json!(pem);
+    let said = tried(info.clone())?;
+    assert!(!said.contains("trusted") && said.contains("404"), "{said}");
+    info["certificateAuthorities"] = json!("none");
+    let said = tried(info)?;
+    assert!(said.contains("cannot read the certificates"), "{said}");
+    // The hub itself is not believed for them.
+    let (hub_url, hub_pem) = https_issuer()?;
+    assert_ne!(pem, hub_pem);
+    let ran = person.kedge(["login", &hub_url]).run()?.exits(1)?;
+    assert!(
+        ran.err().contains("no authority that this machine trusts"),
+        "{ran}"
+    );
+    nothing_is_stored(&person);
+    Ok(())
+}
+
+#[test]
+fn whoami_says_as_whom_where_and_for_how_long() -> Result<()> {
+    let (hub, issuer) = (FakeHub::start()?, issuer()?);
+    let person = Person::logged_in(&hub, &issuer, "alice")?;
+    for number in 1..=23 {
+        let name = format!("web{number:02}");
+        hub.put(&format!("servers/{name}"), common::server(&name));
+    }
+    let now = jiff::Timestamp::now();
+    // Half a minute off a whole one, so that it does not matter when the second turns.
+    let at = |minutes: i64| {
+        kedge_api::Time::from(now + jiff::SignedDuration::from_secs(minutes * 60 - 30))
+    };
+    hub.state().person = json!({
+        "issuer": issuer.url(), "subject": "248289761001", "user": "alice", "method": "oidc",
+        "permissions": [], "authenticatedAt": at(-180), "expiresAt": at(43),
+        "hubRights": {"roles": ["viewer"], "rules": [
+            {"verbs": ["get", "list"], "resources": ["servers"], "resourceNames": ["web01"]},
+        ]},
+    });
+    let said = person.kedge(["whoami"]).run()?.success()?.out();
+    for line in [
+        "User:          alice\n",
+        "Subject:       248289761001\n",
+        "Method:        oidc\n",
+        "Rights:        viewer; get, list of servers (web01)\n",
+        "Authenticated: 3 h ago (",
+        "Expires:       in 42 min (",
+        ", renewed by itself\n",
+        "\nSERVER   LOGIN\nweb01    alice\n",
+        "\nweb20    alice\nand 3 more: kedge whoami --server NAME\n",
+    ] {
+        assert!(said.contains(line), "no {line:?} in {said}");
+    }
+    hub.requests();
+    let words = ["whoami", "--server", "web23", "--server", "nowhere"];
+    let said = person.kedge(words).run()?.success()?.out();
+    assert!(
+        said.ends_with(
+            "\nSERVER    LOGIN\nweb23     alice\n\
+             nowhere   <none>: servers \"nowhere\" not found, or you may not see it\n"
+        ),
+        "{said}"
+    );
+    assert_eq!(hub.requests().len(), 3);
+    let data = person
+        .kedge(["whoami", "--server", "web23", "-o", "json"])
+        .run()?;
+    let data = data.success()?.json()?;
+    assert_eq!(
+        data["servers"],
+        json!([{"name": "web23", "login": "alice"}])
+    );
+    assert_eq!(data["user"], "alice");
+    let data = person.kedge(["whoami", "-o", "json"]).run()?.json()?;
+    assert_eq!(data["serversNotAsked"], 3);
+    Ok(())
+}
+
+/// A command with a terminal for its input, output and errors.
+fn at_a_terminal(person: &Person, line: &str) -> common::Run {
+    let mut command = std::process::Command::new("script");
+    let line = format!("{} {line}", common::kedge().display());
+    command.args(["-qec", &line, "/dev/null"]);
+    person.run(command).env("TERM", "xterm")
+}
+
+#[test]
+fn kedge_ssh_logs_in_by_itself_where_somebody_sits() -> Result<()> {
+    let (hub, issuer) = (FakeHub::start()?, issuer()?);
+    let person = Person::logged_in(&hub, &issuer, "alice")?;
+    hub.put("servers/web01", common::server("web01"));
+    person.kedge(["logout"]).run()?.success()?;
+    // Nobody is asked in a batch.
+    let run = at_a_terminal(&person, "ssh -o BatchMode=yes web01 true");
+    let ran = run
+        .env("BROWSER", person.browser("url")?)
+        .run()?
+        .exits(255)?;
+    assert!(ran.out().contains("hint: kedge login main"), "{ran}");
+    assert!(!person.path("url").exists());
+    // Somebody at a terminal is, and then it goes on to ssh, which finds no host key.
+    let run = at_a_terminal(&person, "ssh web01 true");
+    let live = Live::start(run.env("BROWSER", person.browser("url")?).command)?;
+    Browser::new("alice").open(&person.opened("url")?)?;
+    let ran = live.wait(PATIENCE)?.exits(255)?;
+    assert!(ran.out().contains("not logged in at hub `main`"), "{ran}");
+    assert!(
+        ran.out().contains("Logged in at hub `main` as alice"),
+        "{ran}"
+    );
+    assert!(
+        hub.requests()
+            .iter()
+            .any(|asked| asked.ends_with("/servers/web01/access"))
+    );
+    Ok(())
+}
+
+#[test]
+fn the_code_has_a_line_that_says_how_long_it_is_good() -> Result<()> {
+    let (hub, issuer) = (FakeHub::start()?, issuer()?);
+    hub.trust(&[("corp", &issuer)]);
+    let person = Person::new()?;
+    let live = Live::start(at_a_terminal(&person, &format!("login {}", hub.url())).command)?;
+    let heard = |word: &str| {
+        wait::until(word, PATIENCE, || {
+            let said = String::from_utf8_lossy(&live.out()).into_owned();
+            Ok(said.split(word).nth(1).map(str::to_owned))
+        })
+    };
+    heard("\rWaiting for you; the code is good for ")?;
+    let url = heard("or open ")?;
+    let url = url.lines().next().context("a URL")?.trim().to_owned();
+    Browser::new("alice").open(&url)?;
+    live.wait(PATIENCE)?.success()?;
+    assert_eq!(person.stored()?["kind"], "oidc");
     Ok(())
 }
