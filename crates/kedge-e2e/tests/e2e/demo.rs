@@ -33,6 +33,10 @@ fn the_demo_goes_the_whole_way_and_cleans_up() -> Result<()> {
         };
         let ran = feed(command, Vec::new(), defaults::BULK)?.success()?;
         for words in [
+            "kedge login",
+            "kedge whoami",
+            "kedge-admin",
+            "kedge explain",
             "kedge get servers",
             "web01",
             "through kedge",
@@ -57,7 +61,7 @@ fn a_kept_demo_works_in_every_shell_until_it_is_stopped() -> Result<()> {
         let outcome = in_every_shell(t, &dir);
         let pids = pids(&dir)?;
         ensure!(
-            pids.len() == 3 && pids.iter().all(|pid| is_alive(*pid)),
+            pids.len() == 4 && pids.iter().all(|pid| is_alive(*pid)),
             "{pids:?} of {kept}"
         );
         let twice = demo(t, &dir, &["--keep"]).context("xtask")?;
@@ -77,7 +81,7 @@ fn in_every_shell(t: &Case, dir: &Path) -> Result<()> {
     let sent = t.write("sent", noise(100_000))?.display().to_string();
     let there = t.dir().join("there").display().to_string();
     let lines = format!(
-        ". '{env}'\nset -e\nkedge get servers\nkedge ssh web01 -- echo one\nssh web01.kedge echo two\n\
+        ". '{env}'\nset -e\nkedge logout\nkedge-demo-login\nkedge whoami\nkedge get servers\nkedge ssh web01 -- echo one\nssh web01.kedge echo two\n\
          scp -q {sent} web01.kedge:{there}\nrsync -a web01.kedge:{there} {there}.back\ncmp {sent} {there}.back\n\
          rm -f {there} {there}.back\necho three\n",
         env = dir.join("env").display()
@@ -137,7 +141,7 @@ fn a_demo_that_fails_ends_all_it_started_and_keeps_its_logs() -> Result<()> {
         let dir = t.dir().join("demo");
         // An agent that cannot run: the step that needs it fails.
         let broken = t.subdir("broken")?;
-        for name in ["kedge", "kedge-hub"] {
+        for name in ["kedge", "kedge-hub", "kedge-demo-issuer"] {
             std::os::unix::fs::symlink(t.bins().join(name), broken.join(name))?;
         }
         fs::write(

@@ -7,11 +7,13 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use kedge_testkit::agent::{Agent, AgentOptions, tcp};
-use kedge_testkit::hub::{Hub, HubOptions, KnownPerson};
+use kedge_testkit::demo_issuer::DemoIssuer;
+use kedge_testkit::hub::{Hub, HubOptions, TrustedIssuer};
 use kedge_testkit::person::Person;
 use kedge_testkit::run::{self, Ran};
 use kedge_testkit::sshd::{Sshd, SshdOptions};
 use kedge_testkit::{defaults, machine, stack};
+use serde_json::{Value, json};
 
 use crate::builder::Workspace;
 use crate::{interrupt, packages};
@@ -23,6 +25,9 @@ use kept::Kept;
 
 /// The demo's server.
 const SERVER: &str = "web01";
+
+/// Somebody whom the provider knows and no policy lets in.
+const GUEST: &str = "guest";
 
 /// What the demo is asked for.
 #[derive(Args, Debug)]
@@ -90,11 +95,12 @@ fn play(dir: &Path, bins: &Path, keep: bool) -> Result<()> {
     let parts = Parts::start(dir, bins)?;
     parts.show(bins)?;
     if keep {
-        shell::write(dir, bins, &parts.you, &parts.sshd)?;
-        let sshd = parts.sshd.leave();
+        let login = shell::Login::of(&parts.hub, &parts.you, &parts.me)?;
+        shell::write(dir, bins, &parts.you, &parts.sshd, &login)?;
+        let (issuer, sshd) = (parts.issuer.leave(), parts.sshd.leave());
         let (agent, hub) = (parts.agent.leave()?, parts.hub.leave()?);
-        Kept::write(dir, &[agent, hub, sshd])?;
-        shell::tell(dir);
+        Kept::write(dir, &[agent, hub, issuer, sshd])?;
+        shell::tell(dir, &parts.me, &login);
         return Ok(());
     }
     drop(parts);
@@ -116,9 +122,12 @@ fn stop(dir: &Path) -> Result<ExitCode> {
 
 /// What runs during the demo. Dropped in this order.
 struct Parts {
+    /// The unix user who runs the demo, and who logs in.
+    me: String,
     you: Person,
     agent: Agent,
     hub: Hub,
+    issuer: DemoIssuer,
     sshd: Sshd,
 }
 
@@ -140,17 +149,25 @@ impl Parts {
             sshd.address()
         ));
 
+        let people = [
+            json!({ "name": me, "claims": { "groups": ["demo"], "roles": ["kedge-admin"] } }),
+            json!({ "name": GUEST, "claims": { "groups": ["guests"] } }),
+        ];
+        let issuer = DemoIssuer::start(bins, &logs, &people)?;
+        step(&format!(
+            "An OpenID provider listens on {}. It stands for the one your company has, and knows {me} and {GUEST}.",
+            issuer.url()
+        ));
+
         let mut options = HubOptions::new(&dir.join("hub"), &logs, bins)?;
         options.name = "demo".to_owned();
-        options.people = vec![KnownPerson {
-            subject: me.clone(),
-            groups: vec!["demo".to_owned()],
-            preferred_username: Some(me.clone()),
-        }];
-        options.admins = vec![me.clone()];
+        options.people = Vec::new();
+        options.admins = Vec::new();
+        options.admin_claims = vec!["roles = [\"kedge-admin\"]".to_owned()];
+        options.issuers = vec![TrustedIssuer::new(issuer.url()).with("name = \"demo\"")];
         let hub = Hub::start(options)?;
         step(&format!(
-            "A hub listens on {}. It made a certificate, and everybody pins it:",
+            "A hub listens on {}. It trusts that provider. It made a certificate, and everybody pins it:",
             hub.url()
         ));
         say(&format!(
@@ -159,10 +176,18 @@ impl Parts {
         ));
 
         let you = Person::new(&dir.join("home"), bins, Some(sshd.user_key()))?;
-        you.log_in(&hub, &hub.url(), &me)?;
         step(&format!(
-            "You are logged in to the hub as {me}, with a static token, and you administer it."
+            "You log in as {me}. $BROWSER is a browser without a window here, which types your name into the provider's form:"
         ));
+        let ran = run::run(you.log_in_command(&hub, &me, &[])?)?.success()?;
+        say(&format!("   $ kedge login {}", hub.url()));
+        indent(&ran.err());
+        indent(&ran.out());
+        you.install_ssh_config()?;
+        shown("kedge whoami", you.kedge(&["whoami"])?)?;
+        say(
+            "   You administer the hub, because the provider says that you have the role kedge-admin.",
+        );
 
         let token = you.join_token(&[])?;
         step("The hub gave out a join token, good for one agent and one hour.");
@@ -188,15 +213,17 @@ impl Parts {
             "An agent joined as {SERVER} and dialled out to the hub. It opened no port."
         ));
 
-        you.apply(&Person::policy("demo", &[&me])?)?;
+        you.apply(&policy(&me))?;
         step(&format!(
-            "A policy lets you log in as {me}. Without one, nobody gets in."
+            "A policy lets the group demo log in as {me}. Without one, nobody gets in."
         ));
         interrupt::check()?;
         Ok(Self {
+            me,
             you,
             agent,
             hub,
+            issuer,
             sshd,
         })
     }
@@ -249,6 +276,18 @@ impl Parts {
         );
         say("   4 MB went there with scp and came back with rsync, byte for byte the same.");
 
+        step("Why you were let in, and why others are not:");
+        let target = format!("{}@{SERVER}", self.me);
+        let ran = you.kedge(&["explain", &self.me, "ssh", &target])?;
+        shown(&format!("kedge explain {} ssh {target}", self.me), ran)?;
+        let words = ["explain", GUEST, "ssh", &target, "--groups", "guests"];
+        let ran = you.kedge(&words)?;
+        ensure!(
+            ran.out().contains("may not reach"),
+            "a guest is let in: {ran}"
+        );
+        shown(&format!("kedge {}", words.join(" ")), ran)?;
+
         step(
             "What the hub wrote down about it is in its log: who, as whom, where, why allowed, bytes, result.",
         );
@@ -259,6 +298,21 @@ impl Parts {
         );
         interrupt::check()
     }
+}
+
+/// The group demo may log in everywhere as the user who runs the demo.
+fn policy(login: &str) -> Value {
+    json!({
+        "apiVersion": "kedge.dev/v1alpha1",
+        "kind": "AccessPolicy",
+        "metadata": { "name": "demo" },
+        "spec": {
+            "subjects": { "groups": ["demo"] },
+            "servers": { "names": ["*"] },
+            "logins": [login],
+            "permissions": ["ssh"],
+        },
+    })
 }
 
 fn shown(command: &str, ran: Ran) -> Result<()> {

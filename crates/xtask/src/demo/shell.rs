@@ -2,16 +2,52 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use kedge_testkit::hub::Hub;
 use kedge_testkit::machine;
 use kedge_testkit::person::Person;
 use kedge_testkit::sshd::Sshd;
 
+/// The command that logs in without a window.
+const WITHOUT_A_WINDOW: &str = "kedge-demo-login";
+
+/// How to log in to the demo's hub.
+pub(crate) struct Login {
+    /// The words of `kedge login`, each fit for a shell.
+    words: String,
+    /// A program for `$BROWSER` that needs no window.
+    browser: PathBuf,
+}
+
+impl Login {
+    /// At this hub, as this user of the provider.
+    pub(crate) fn of(hub: &Hub, you: &Person, user: &str) -> Result<Self> {
+        let mut words = vec![
+            "kedge".to_owned(),
+            "login".to_owned(),
+            hub.url(),
+            "--name".to_owned(),
+            hub.name().to_owned(),
+        ];
+        words.extend(hub.trust_words());
+        Ok(Self {
+            words: words.join(" "),
+            browser: you.browser(user)?,
+        })
+    }
+}
+
 /// Writes `env`, and a folder of `ssh`, `scp` and `sftp` that use the demo's configuration. OpenSSH reads the
 /// configuration of the user's real home whatever `HOME` says, and that one stays untouched.
-pub(crate) fn write(dir: &Path, bins: &Path, you: &Person, sshd: &Sshd) -> Result<()> {
+pub(crate) fn write(
+    dir: &Path,
+    bins: &Path,
+    you: &Person,
+    sshd: &Sshd,
+    login: &Login,
+) -> Result<()> {
     // The demo's key is for the demo's servers; every other host is as the user configured it.
     let generated = you.kedge(&["ssh-config"])?.success()?.out();
     let key = sshd.user_key();
@@ -25,18 +61,29 @@ pub(crate) fn write(dir: &Path, bins: &Path, you: &Person, sshd: &Sshd) -> Resul
 
     let wrappers = dir.join("bin");
     fs::create_dir_all(&wrappers)?;
+    let script = |name: &str, line: &str| -> Result<()> {
+        let path = wrappers.join(name);
+        fs::write(&path, format!("#!/bin/sh\n{line}\n"))?;
+        Ok(fs::set_permissions(
+            &path,
+            fs::Permissions::from_mode(0o755),
+        )?)
+    };
     for name in ["ssh", "scp", "sftp"] {
         let program =
             machine::find_program(name).with_context(|| format!("{name} is not installed"))?;
-        let script = format!(
-            "#!/bin/sh\nexec {} -F {} \"$@\"\n",
+        let line = format!(
+            "exec {} -F {} \"$@\"",
             word(&program.display().to_string()),
             word(&config_path.display().to_string())
         );
-        let path = wrappers.join(name);
-        fs::write(&path, script)?;
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o755))?;
+        script(name, &line)?;
     }
+    let browser = word(&login.browser.display().to_string());
+    script(
+        WITHOUT_A_WINDOW,
+        &format!("BROWSER={browser} exec {} \"$@\"", login.words),
+    )?;
 
     let mut env =
         String::from("# Written by `cargo xtask demo --keep`. Source it in bash, zsh or dash.\n");
@@ -49,7 +96,7 @@ pub(crate) fn write(dir: &Path, bins: &Path, you: &Person, sshd: &Sshd) -> Resul
 }
 
 /// What to type next.
-pub(crate) fn tell(dir: &Path) {
+pub(crate) fn tell(dir: &Path, me: &str, login: &Login) {
     println!("\nEverything keeps running. In this or another shell, type:\n");
     println!("   . {}", word(&dir.join("env").display().to_string()));
     println!("   kedge get servers");
@@ -57,6 +104,14 @@ pub(crate) fn tell(dir: &Path) {
     println!("   ssh web01.kedge");
     println!("   scp /etc/hostname web01.kedge:/tmp/");
     println!("   rsync -av web01.kedge:/etc/hostname /tmp/");
+    println!("\nYou are logged in, and may do it again:\n");
+    println!(
+        "   {}   # the provider's form asks for a name: {me}",
+        login.words
+    );
+    println!("   {WITHOUT_A_WINDOW}   # the same, with a browser without a window");
+    println!("   kedge whoami");
+    println!("   kedge explain {me} ssh web01");
     println!(
         "\nLogs are in {}. To end it: cargo xtask demo --stop",
         dir.join("logs").display()
