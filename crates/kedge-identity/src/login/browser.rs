@@ -101,16 +101,14 @@ impl Provider {
             .set_redirect_uri(Cow::Owned(redirect.clone()))
             .set_pkce_challenge(challenge)
             .add_scopes(self.scopes.iter().cloned().map(Scope::new));
-        let anew = [("prompt", "login"), ("max_age", "0")];
-        for (name, value) in &self.client.authorization_parameters {
-            if !(options.reauthenticate && anew.iter().any(|(ours, _)| ours == name)) {
-                request = request.add_extra_param(name.as_str(), value.as_str());
-            }
-        }
+        let mut parameters = self.client.authorization_parameters.clone();
         if options.reauthenticate {
-            for (name, value) in anew {
-                request = request.add_extra_param(name, value);
-            }
+            let prompt = anew(parameters.get("prompt").map(String::as_str));
+            parameters.insert("prompt".to_owned(), prompt);
+            parameters.insert("max_age".to_owned(), "0".to_owned());
+        }
+        for (name, value) in parameters {
+            request = request.add_extra_param(name, value);
         }
         let (url, state, nonce) = request.url();
         let sent = Sent {
@@ -136,5 +134,30 @@ impl Provider {
             .await
             .map_err(|failure| self.failed(self.metadata.token.as_str(), failure))?;
         self.believe(granted, Some(sent.nonce.secret())).await
+    }
+}
+
+/// `prompt` (OpenID Connect Core §3.1.2.1) for somebody who is to prove anew who they are, with what else the issuer is
+/// to ask them: some give refresh tokens to those only who consent.
+fn anew(configured: Option<&str>) -> String {
+    let others = configured.unwrap_or_default().split_whitespace();
+    let others = others.filter(|word| !["login", "none"].contains(word));
+    ["login"]
+        .into_iter()
+        .chain(others)
+        .collect::<Vec<_>>()
+        .join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_logs_in_anew_is_asked_what_they_would_be_asked_otherwise() {
+        assert_eq!(anew(None), "login");
+        assert_eq!(anew(Some("consent")), "login consent");
+        assert_eq!(anew(Some("none")), "login");
+        assert_eq!(anew(Some("select_account login")), "login select_account");
     }
 }

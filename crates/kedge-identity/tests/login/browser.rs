@@ -85,7 +85,7 @@ async fn the_question_has_all_that_protects_the_answer() {
     }
     assert_eq!(parameter(&plain, "prompt").unwrap(), "consent");
     assert_eq!(parameter(&plain, "max_age"), None);
-    assert_eq!(parameter(&anew, "prompt").unwrap(), "login");
+    assert_eq!(parameter(&anew, "prompt").unwrap(), "login consent");
     assert_eq!(parameter(&anew, "max_age").unwrap(), "0");
 }
 
