@@ -167,7 +167,15 @@ fn named(claims: &Map<String, Value>, name: &str) -> Result<Subject, VerifyError
 
 fn groups(claims: &Map<String, Value>, name: &str) -> Result<BTreeSet<Group>, VerifyError> {
     let wrong = || claim(name, "is neither a list of texts nor a text");
+    // OpenID Connect Core §5.6.2, and Entra ID for people in many groups: they are elsewhere, and not none.
+    let elsewhere = claims.get("_claim_names").and_then(|names| names.get(name));
     let texts: Vec<&str> = match claims.get(name) {
+        None | Some(Value::Null) if elsewhere.is_some() => {
+            return Err(claim(
+                name,
+                "is left out (`_claim_names`): make the issuer send fewer groups",
+            ));
+        }
         None | Some(Value::Null) => Vec::new(),
         Some(Value::String(one)) => vec![one],
         Some(Value::Array(list)) => list

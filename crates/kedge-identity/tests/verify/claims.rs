@@ -351,6 +351,29 @@ async fn groups_are_a_list_or_a_text() {
 }
 
 #[tokio::test]
+async fn groups_that_the_issuer_left_out_are_not_none() {
+    let world = World::new();
+    let token = |names: Value| {
+        let mut claims = world.issuer.claims();
+        claims.as_object_mut().unwrap().remove("groups");
+        claims["_claim_names"] = names;
+        world.token(&claims)
+    };
+    let words = world
+        .refused(&token(json!({"groups": "src1"})), "claim")
+        .await;
+    assert!(
+        words.contains("`groups`") && words.contains("_claim_names"),
+        "{words}"
+    );
+    let verified = world
+        .verify(&token(json!({"address": "src1"})))
+        .await
+        .unwrap();
+    assert!(verified.groups.is_empty());
+}
+
+#[tokio::test]
 async fn more_than_a_session_may_carry_is_refused_and_not_cut() {
     let world = World::new();
     let groups = |count: usize| (0..count).map(|n| format!("g{n}")).collect::<Vec<_>>();
