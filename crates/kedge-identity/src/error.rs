@@ -172,3 +172,36 @@ impl std::fmt::Display for Ago {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_said_in_the_unit_that_people_think_in() {
+        for (seconds, said) in [
+            (0, "0 s"),
+            (119, "119 s"),
+            (120, "2 min"),
+            (600, "10 min"),
+            (7199, "119 min"),
+            (7200, "2 h"),
+            (172_799, "47 h"),
+            (172_800, "2 days"),
+            (u64::MAX, "213503982334601 days"),
+        ] {
+            assert_eq!(Ago(Duration::from_secs(seconds)).to_string(), said);
+        }
+    }
+
+    #[test]
+    fn only_missing_keys_leave_it_open_whether_a_token_is_good() {
+        let issuer: IssuerUrl = "https://id.example".parse().unwrap();
+        let open = VerifyError::Unavailable {
+            issuer,
+            cause: "connection refused".into(),
+        };
+        assert!(open.is_unavailable());
+        assert!(!VerifyError::Signature.is_unavailable());
+    }
+}

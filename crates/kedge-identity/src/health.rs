@@ -48,3 +48,33 @@ impl fmt::Display for IssuerState {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_state_is_a_sentence_for_operators() {
+        let time: Time = "2026-01-01T12:00:00Z".parse().unwrap();
+        let cause = || "connection refused".to_owned();
+        for (state, said) in [
+            (
+                IssuerState::Stale {
+                    last: time,
+                    cause: cause(),
+                },
+                "using its keys of 2026-01-01T12:00:00Z: connection refused",
+            ),
+            (
+                IssuerState::Unreachable { cause: cause() },
+                "its keys cannot be had: connection refused",
+            ),
+            (
+                IssuerState::Working { since: time },
+                "working since 2026-01-01T12:00:00Z",
+            ),
+        ] {
+            assert_eq!(state.to_string(), said);
+        }
+    }
+}

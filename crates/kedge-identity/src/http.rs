@@ -69,3 +69,26 @@ impl fmt::Debug for HttpClient {
         f.write_str("HttpClient")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn an_answer_over_the_limit_is_none_whatever_the_function_does() {
+        let client = HttpClient::new(|_, limit| {
+            async move { Ok(Response::new(vec![0; limit + 1].into())) }.boxed()
+        });
+        let request = Request::get("https://id.example/x")
+            .body(Bytes::new())
+            .unwrap();
+        let error = client.send(request, 100).await.unwrap_err();
+        assert_eq!(error.url, "https://id.example/x");
+        assert_eq!(
+            error.to_string(),
+            "cannot ask https://id.example/x: the answer has more than 100 bytes"
+        );
+    }
+}

@@ -125,3 +125,21 @@ impl fmt::Display for Algorithm {
         f.write_str(self.as_str())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn algorithms_go_by_their_registered_names_and_no_others() {
+        for algorithm in Algorithm::ALL {
+            assert_eq!(algorithm.to_string().parse(), Ok(algorithm));
+        }
+        for other in [
+            "none", "HS256", "HS512", "rs256", "ES256K", "ES512", "RSA-OAEP", "", "\n",
+        ] {
+            let error = other.parse::<Algorithm>().unwrap_err().to_string();
+            assert!(error.contains("EdDSA") && !error.contains('\n'), "{error}");
+        }
+    }
+}

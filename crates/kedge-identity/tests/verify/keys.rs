@@ -289,6 +289,29 @@ async fn whoever_keeps_the_keys_fresh_sees_a_fetch_through_that_everybody_left()
     world.verify(&token).await.unwrap();
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_fetch_that_a_token_began_is_seen_through_after_its_owner_left() {
+    let world = World::new();
+    let verifier = Arc::clone(&world.verifier);
+    let mut changes = verifier.changes();
+    let stop = tokio::sync::Notify::new();
+    let watch = async {
+        changes.changed().await.unwrap();
+        world.issuer.feels(Mood::Gated);
+        let unknown = world.with_header("kid", json!("k2"));
+        let mut only = Box::pin(world.verify(&unknown));
+        assert!(only.as_mut().now_or_never().is_none());
+        drop(only);
+        let started = tokio::time::Instant::now();
+        world.issuer.gate.add_permits(1);
+        changes.changed().await.unwrap();
+        assert_eq!(started.elapsed(), Duration::ZERO);
+        assert_eq!(world.issuer.asked(), 2);
+        stop.notify_one();
+    };
+    tokio::join!(verifier.run(stop.notified()), watch);
+}
+
 #[tokio::test]
 async fn an_issuer_that_is_removed_is_not_believed_any_more() {
     let world = World::new();
