@@ -282,11 +282,9 @@ impl Parts {
         shown(&format!("kedge explain {} ssh {target}", self.me), ran)?;
         let words = ["explain", GUEST, "ssh", &target, "--groups", "guests"];
         let ran = you.kedge(&words)?;
-        ensure!(
-            ran.out().contains("may not reach"),
-            "a guest is let in: {ran}"
-        );
-        shown(&format!("kedge {}", words.join(" ")), ran)?;
+        say(&format!("   $ kedge {}", words.join(" ")));
+        indent(&ran.out());
+        ran.exits(5)?;
 
         step(
             "What the hub wrote down about it is in its log: who, as whom, where, why allowed, bytes, result.",
