@@ -240,6 +240,19 @@ fn the_agent_is_lean() {
 }
 
 #[test]
+fn the_hub_runs_no_login_flows() {
+    let linked = linked("kedge-hub");
+    assert!(
+        linked.contains("kedge-identity"),
+        "this test does not see what the hub links"
+    );
+    assert!(
+        !linked.contains("openidconnect"),
+        "kedge-hub must not link openidconnect"
+    );
+}
+
+#[test]
 fn one_provider_of_cryptography() {
     let graph = Graph::read();
     for room in graph.rooms.keys() {
