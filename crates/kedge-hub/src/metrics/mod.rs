@@ -2,14 +2,22 @@
 //!
 //! No server's and no person's name is ever a label: who did what is the audit log's business.
 
+mod labels;
+
 use std::{sync::Arc, time::Duration};
 
-use kedge_identity::{IssuerHealth, IssuerState};
+use kedge_identity::IssuerHealth;
 use kedge_service::Metrics;
 use prometheus_client::{
-    encoding::EncodeLabelSet,
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
     registry::Unit,
+};
+
+pub use labels::{Caller, Kept, Outcome, Stage, Turned};
+
+use labels::{
+    AuthenticationLabels, CodeLabels, DirectionLabels, HowLabels, ISSUER_STATES, ReasonLabels,
+    RequestLabels, ResultLabels, STAGES, StageLabels, StateLabels, issuer_state,
 };
 
 use crate::session;
@@ -41,161 +49,6 @@ struct Inner {
     token_verifications: Family<ResultLabels, Counter>,
     tunnels: Gauge,
     watches: Gauge,
-}
-
-/// A part of the way from a TCP connection to a session.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stage {
-    /// The bearer token or assertion.
-    Authenticate,
-    /// Server, login, policy.
-    Authorize,
-    /// The agent and its target.
-    Open,
-    /// The TLS handshake, waiting for its turn included.
-    Tls,
-    /// From the answer 101 to a running link.
-    Upgrade,
-}
-
-/// Who authenticates.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Caller {
-    /// An agent's assertion.
-    Agent,
-    /// A person's token.
-    Person,
-}
-
-/// Whether it worked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// It did.
-    Accepted,
-    /// It did not, and neither did many before it from the same source.
-    Limited,
-    /// It did not.
-    Refused,
-    /// Nobody can tell now.
-    Unavailable,
-}
-
-/// What became of a record of the history.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kept {
-    /// There was no room for it.
-    Dropped,
-    /// It is in the store.
-    Written,
-}
-
-/// Why a connection was turned away.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Turned {
-    /// The TLS handshake failed or took too long.
-    Handshake,
-    /// Too many connections.
-    Limit,
-    /// Too many connections of one address that have said nothing yet.
-    Share,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct AuthenticationLabels {
-    caller: &'static str,
-    result: &'static str,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct CodeLabels {
-    code: &'static str,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct DirectionLabels {
-    direction: &'static str,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct HowLabels {
-    how: &'static str,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ReasonLabels {
-    reason: &'static str,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct RequestLabels {
-    method: &'static str,
-    code: u16,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ResultLabels {
-    result: &'static str,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct StateLabels {
-    state: &'static str,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct StageLabels {
-    stage: &'static str,
-}
-
-impl Stage {
-    pub(crate) fn label(self) -> &'static str {
-        match self {
-            Self::Authenticate => "authenticate",
-            Self::Authorize => "authorize",
-            Self::Open => "open",
-            Self::Tls => "tls",
-            Self::Upgrade => "upgrade",
-        }
-    }
-}
-
-impl Caller {
-    pub(crate) fn label(self) -> &'static str {
-        match self {
-            Self::Agent => "agent",
-            Self::Person => "person",
-        }
-    }
-}
-
-impl Kept {
-    pub(crate) fn label(self) -> &'static str {
-        match self {
-            Self::Dropped => "dropped",
-            Self::Written => "written",
-        }
-    }
-}
-
-impl Outcome {
-    pub(crate) fn label(self) -> &'static str {
-        match self {
-            Self::Accepted => "accepted",
-            Self::Limited => "limited",
-            Self::Refused => "refused",
-            Self::Unavailable => "unavailable",
-        }
-    }
-}
-
-impl Turned {
-    pub(crate) fn label(self) -> &'static str {
-        match self {
-            Self::Handshake => "handshake",
-            Self::Limit => "limit",
-            Self::Share => "share",
-        }
-    }
 }
 
 impl HubMetrics {
@@ -553,24 +406,6 @@ impl Held {
 impl Drop for Held {
     fn drop(&mut self) {
         self.0.dec();
-    }
-}
-
-const STAGES: [Stage; 5] = [
-    Stage::Authenticate,
-    Stage::Authorize,
-    Stage::Open,
-    Stage::Tls,
-    Stage::Upgrade,
-];
-
-const ISSUER_STATES: [&str; 3] = ["stale", "unreachable", "working"];
-
-fn issuer_state(state: &IssuerState) -> &'static str {
-    match state {
-        IssuerState::Stale { .. } => "stale",
-        IssuerState::Unreachable { .. } => "unreachable",
-        IssuerState::Working { .. } => "working",
     }
 }
 
