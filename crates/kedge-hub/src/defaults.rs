@@ -114,10 +114,6 @@ pub const VERIFY_TIMEOUT: Duration = Duration::from_secs(10);
 /// `Retry-After` of a `503` because an issuer does not answer: as long as it takes to be asked again.
 pub const ISSUER_RETRY_AFTER: Duration = Duration::from_secs(10);
 
-/// Time after the end of a token during which a session may still be asked for with it: clocks differ, and it is what
-/// the verification of a token allows too.
-pub const TOKEN_LEEWAY: Duration = Duration::from_secs(60);
-
 /// People that a configuration may list: static tokens are for trying out.
 pub const PEOPLE: usize = 1_000;
 

@@ -3,7 +3,8 @@
 //! A token is read from `Authorization: Bearer` alone: never from the URL, where logs and histories keep it. Whoever
 //! fails is told that they failed and nothing else; the audit log has the reason. A source that fails too often is
 //! answered 429, without a line in the audit log for each; what proves itself passes from there all the same, because
-//! an address may stand for a whole site behind a NAT.
+//! an address may stand for a whole site behind a NAT. Whose token cannot be verified, because its issuer does not answer,
+//! is told so (503): that is nobody's failure.
 
 use std::{net::IpAddr, time::Instant};
 
@@ -39,6 +40,19 @@ impl Person {
             principal: &self.who.principal,
             from: self.from,
         }
+    }
+}
+
+impl Person {
+    /// Whether one more of their refusals is written down. Somebody who is refused without end is, as often as they may
+    /// ask for sessions.
+    pub(crate) fn may_be_noted(&self, app: &App) -> bool {
+        let principal = &self.who.principal;
+        let source = (
+            principal.issuer.as_str().to_owned(),
+            principal.subject.as_str().to_owned(),
+        );
+        app.openings.take(source, Instant::now()).is_ok()
     }
 }
 

@@ -22,7 +22,7 @@ use std::{
 use kedge_api::{
     AuthMethod, Group, Issuer, Line, LoginMapping, Principal, Standing, Subject, Time, TokenHash,
 };
-use kedge_identity::{Verified, Verifier, VerifyError};
+use kedge_identity::{Verified, Verifier, VerifyError, defaults::LEEWAY};
 use tokio::{sync::watch, time::timeout};
 
 pub use issuers::{restore, run};
@@ -106,7 +106,7 @@ impl Authenticated {
     pub fn has_expired(&self, now: Time) -> bool {
         self.principal
             .expires_at
-            .is_some_and(|end| end.saturating_add(defaults::TOKEN_LEEWAY) <= now)
+            .is_some_and(|end| end.saturating_add(LEEWAY) <= now)
     }
 }
 
@@ -142,7 +142,7 @@ impl Directory {
         if roster.is_empty() {
             return Err(UnknownToken::NoPeople);
         }
-        if looks_like_jwt(token) && !roster.issuers.is_empty() {
+        if is_of_an_issuer(token) && !roster.issuers.is_empty() {
             return self.verify(token).await;
         }
         let hash = TokenHash::of(token);
@@ -267,8 +267,9 @@ impl Roster {
     }
 }
 
-/// Whether a token is for the issuers to judge: static tokens have no dots.
-fn looks_like_jwt(token: &str) -> bool {
+/// Whether a token is for the issuers to judge, also when it is a bad one, such as one without a signature: static tokens
+/// have no dots.
+fn is_of_an_issuer(token: &str) -> bool {
     token.matches('.').count() == 2
 }
 

@@ -296,3 +296,48 @@ async fn people_are_judged_anew_when_the_rules_of_their_issuer_change() {
         assert!(ended.expect(after).is_err(), "{after}");
     }
 }
+
+#[tokio::test]
+async fn an_issuer_with_an_authority_of_its_own_is_believed_with_its_file_and_only_then() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: String| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path
+    };
+    let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
+    let certificate = file("cert.pem", made.cert.pem());
+    let key = file("key.pem", made.signing_key.serialize_pem());
+    let options = IssuerOptions {
+        tls: Some((certificate.clone(), key)),
+        ..IssuerOptions::default()
+    };
+    let issuer = Issuer::start(options).unwrap();
+    assert!(issuer.url().starts_with("https://"));
+    let token = issuer.id_token("alice").unwrap();
+
+    let hub = Hub::with(&table(&issuer, "corp", "")).await;
+    hub.whoami(&token)
+        .await
+        .expect(StatusCode::SERVICE_UNAVAILABLE);
+    let ready = hub.operators("/ready").await;
+    assert!(ready.contains("issuer corp: "), "{ready}");
+    assert!(ready.contains("certificate"), "{ready}");
+
+    // Read on SIGHUP as well.
+    let more = format!("ca-file = \"{}\"", certificate.display());
+    let with_file = configuration(
+        Path::new("/nonexistent"),
+        &[("admin", "ops")],
+        &table(&issuer, "corp", &more),
+    );
+    hub.reload(&with_file);
+    settled(&hub).await;
+    hub.whoami(&token).await.expect(StatusCode::OK);
+    let discovery = hub
+        .ask_with(None, http::Method::GET, "/.well-known/kedge", None)
+        .await
+        .json();
+    let told = &discovery["authentication"]["issuers"][0]["certificateAuthorities"];
+    assert_eq!(told, &made.cert.pem());
+}
