@@ -172,8 +172,7 @@ impl Rights {
     }
 }
 
-/// Writes down that somebody tried to change what they may not. Who tries without end is written down as often as
-/// they may ask for sessions.
+/// Writes down that somebody tried to change what they may not.
 pub(crate) fn note_refused_write(
     app: &App,
     person: &Person,
@@ -182,12 +181,7 @@ pub(crate) fn note_refused_write(
     name: &str,
     failure: &Failure,
 ) {
-    let principal = &person.who.principal;
-    let source = (
-        principal.issuer.as_str().to_owned(),
-        principal.subject.as_str().to_owned(),
-    );
-    if app.openings.take(source, std::time::Instant::now()).is_ok() {
+    if person.may_be_noted(app) {
         audit::write_refused(person.actor(), verb, kind, name, failure.message());
     }
 }

@@ -92,6 +92,8 @@ pub struct Wish<'a> {
 pub fn opened(app: &App, wish: Wish<'_>, grant: &Grant) {
     let mut record = wish.record(app, Some(&grant.server));
     record.event = HistoryEvent::Opened;
+    // Hours and ages are judged at the moment of the decision.
+    record.at = grant.decided;
     record.policy = Some(grant.policy.clone());
     note(app, wish.attempt(record));
 }

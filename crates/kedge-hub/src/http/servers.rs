@@ -26,7 +26,9 @@ use super::{
 };
 use crate::{
     app::App,
-    audit, host_keys,
+    audit,
+    history::{self, Wish},
+    host_keys,
     session::{Ask, Refusal, authorize},
 };
 
@@ -67,7 +69,20 @@ pub(super) async fn access(
             };
             Ok(reply::json(StatusCode::OK, &answer))
         }
-        Err(refusal) => Err(no_access(&person, &ask, &refusal)),
+        Err(refusal) => {
+            // Whoever is told no here does not ask for the session, so it is here that it is remembered.
+            if person.may_be_noted(&app) {
+                let wish = Wish {
+                    who: &person.who,
+                    from: person.from,
+                    ask: &ask,
+                    id: None,
+                    sessions: app.sessions.of(&person.who.principal),
+                };
+                history::refused(&app, wish, refusal.word(), refusal.reason()).await;
+            }
+            Err(no_access(&person, &ask, &refusal))
+        }
     }
 }
 

@@ -161,20 +161,13 @@ impl Pump {
             View::All(Basis::Policies(review)) => *review,
             View::All(Basis::Configuration) | View::Reachable(_) => None,
         };
-        let expiry = self.person.who.principal.expires_at;
-        [review, expiry].into_iter().flatten().any(|at| at <= now)
+        review.is_some_and(|at| at <= now) || self.person.who.has_expired(now)
     }
 
     /// Whether this reader may go on seeing everything. What somebody may reach is found out anew by a list.
     async fn sees_still<R: Exposed>(&mut self) -> bool {
         let now = self.app.clock.now();
-        let expired = self
-            .person
-            .who
-            .principal
-            .expires_at
-            .is_some_and(|end| end <= now);
-        if expired || matches!(self.view, View::Reachable(_)) {
+        if self.person.who.has_expired(now) || matches!(self.view, View::Reachable(_)) {
             return false;
         }
         let Ok(rights) = Rights::of(&self.app, &self.person.who, self.person.from).await else {

@@ -4,8 +4,11 @@
 use http::StatusCode;
 use serde_json::{Value, json};
 
+use kedge_testkit::issuer::{Issuer, IssuerOptions, IssuerPerson};
+
 use crate::harness::{Hub, PEOPLE, configuration, policy};
 use crate::history::{path_with, records, session};
+use crate::issuers::{hub_with, table};
 
 async fn ask(hub: &Hub, who: &str, question: Value) -> Value {
     hub.post(who, "/explanations", question)
@@ -224,6 +227,56 @@ async fn who_is_gone_is_as_they_were_last_seen() {
             .contains("does not trust"),
         "{said}"
     );
+}
+
+#[tokio::test]
+async fn people_of_an_issuer_are_as_they_were_last_seen_and_nobody_else_is_taken_for_them() {
+    let home = Issuer::start(IssuerOptions {
+        people: vec![IssuerPerson::new("carol").groups(&["dev"])],
+        ..IssuerOptions::default()
+    })
+    .unwrap();
+    let other = Issuer::start(IssuerOptions {
+        people: vec![IssuerPerson::new("carol").groups(&["ops"])],
+        ..IssuerOptions::default()
+    })
+    .unwrap();
+    let issuers = table(&home, "corp", "home = true") + &table(&other, "partner", "home = false");
+    let (hub, _serving) = hub_with(&issuers).await;
+    let group = |group: &str| json!({ "subjects": {"groups": [group]}, "servers": {"names": ["*"]}, "logins": ["{login}"] });
+    hub.policy("developers", group("dev")).await;
+    hub.policy("operators", group("ops")).await;
+    let question = json!({ "user": "carol", "server": "web01" });
+    let said = ask(&hub, "admin", question.clone()).await;
+    assert_eq!(said["outcome"], "no-login", "{said}");
+    assert_eq!(
+        fact(&said, "issuer"),
+        Some((json!(home.url()), "configuration".to_owned()))
+    );
+    for issuer in [&home, &other] {
+        let token = issuer.id_token("carol").unwrap();
+        let person = hub.try_connect(&token).await.unwrap();
+        let opened = person.open("web01", None).opened().await.is_ok();
+        assert_eq!(opened, issuer.url() == home.url());
+    }
+    records(&hub, 2).await;
+    let said = ask(&hub, "admin", question.clone()).await;
+    assert_eq!(said["policy"], "developers", "{said}");
+    assert_eq!(
+        fact(&said, "groups"),
+        Some((json!(["dev"]), "last-seen".to_owned()))
+    );
+    let mut question = question;
+    question["issuer"] = json!(other.url());
+    let said = ask(&hub, "admin", question).await;
+    assert_eq!(said["outcome"], "no-policy", "{said}");
+    let facts = said["assumed"].as_array().unwrap();
+    let groups = facts.iter().find(|fact| fact["fact"] == "groups").unwrap();
+    assert_eq!(
+        (&groups["value"], &groups["origin"]),
+        (&json!(["ops"]), &json!("last-seen"))
+    );
+    assert_eq!(said["trace"][0]["reason"]["code"], "issuer", "{said}");
 }
 
 #[tokio::test]

@@ -118,6 +118,11 @@ impl Hub {
             .fetch_add(i64::try_from(time.as_secs()).unwrap(), Ordering::Relaxed);
     }
 
+    /// Where it keeps its state.
+    pub(crate) fn state(&self) -> std::path::PathBuf {
+        self.directory.path().join("state")
+    }
+
     pub(crate) fn now(&self) -> Time {
         self.app.clock.now()
     }

@@ -188,6 +188,112 @@ async fn the_last_session_before_the_end_is_remembered() {
     drop(hub);
 }
 
+/// What a hub that is killed leaves is what its files are at that moment.
+#[tokio::test]
+async fn what_is_remembered_survives_a_kill() {
+    let (hub, serving) = path_with("").await;
+    assert!(session(&hub, "alice", "web01", None).await);
+    assert!(!session(&hub, "bob", "web01", None).await);
+    let before = records(&hub, 2).await;
+    let left = std::sync::Arc::new(tempfile::tempdir().unwrap());
+    let state = left.path().join("state");
+    std::fs::create_dir(&state).unwrap();
+    for entry in std::fs::read_dir(hub.state()).unwrap() {
+        let entry = entry.unwrap();
+        std::fs::copy(entry.path(), state.join(entry.file_name())).unwrap();
+    }
+    drop(serving);
+    hub.stop().await;
+    let hub = Hub::at(left, "").await;
+    assert_eq!(records(&hub, 2).await, before);
+}
+
+#[tokio::test]
+async fn a_refusal_before_the_session_is_remembered_as_well() {
+    let (hub, _serving) = path_with("").await;
+    hub.get("alice", "/servers/web01/access?login=deploy")
+        .await
+        .error("Forbidden");
+    hub.get("alice", "/servers/web01/access")
+        .await
+        .expect(StatusCode::OK);
+    let records = records(&hub, 1).await;
+    assert_eq!(
+        (&records[0]["code"], &records[0]["loginRequested"]),
+        (&json!("denied"), &json!("deploy"))
+    );
+    assert!(records[0].get("session").is_none(), "{}", records[0]);
+}
+
+#[tokio::test]
+async fn a_full_disk_stops_no_session_and_loses_nothing_that_the_queue_can_hold() {
+    let Some(disk) = SmallDisk::mount() else {
+        return;
+    };
+    let folder = std::sync::Arc::new(tempfile::TempDir::new_in(disk.0.path()).unwrap());
+    let hub = Hub::at(folder, "").await;
+    let agent = hub.agent("web01").await;
+    let _serving = agent.serve(&hub).await;
+    hub.phase("web01", ServerPhase::Online).await;
+    hub.let_alice_in().await;
+    let ballast = disk.0.path().join("ballast");
+    let mut file = std::fs::File::create(&ballast).unwrap();
+    while std::io::Write::write_all(&mut file, &[0; 4096]).is_ok() {}
+    let large = |number: usize| {
+        json!({
+            "apiVersion": "kedge.dev/v1alpha1", "kind": "Server", "spec": {},
+            "metadata": {"name": format!("large{number}"), "annotations": {"note": "x".repeat(60_000)}},
+        })
+    };
+    let mut number = 0;
+    let full = loop {
+        number += 1;
+        let reply = hub.post("admin", "/servers", large(number)).await;
+        if reply.status != StatusCode::CREATED {
+            break reply;
+        }
+    };
+    full.error("ServiceUnavailable");
+    // More than what is left of the write-ahead log, so that it is full for the history as well.
+    let sessions = 60;
+    for _ in 0..sessions {
+        assert!(session(&hub, "alice", "web01", None).await);
+    }
+    std::fs::remove_file(&ballast).unwrap();
+    drop(file);
+    assert_eq!(records(&hub, sessions).await.len(), sessions);
+    hub.stop().await;
+}
+
+/// A file system of two megabytes, unmounted on drop.
+struct SmallDisk(tempfile::TempDir);
+
+impl SmallDisk {
+    fn mount() -> Option<Self> {
+        use rustix::mount::{MountFlags, mount};
+        let folder = tempfile::TempDir::new().unwrap();
+        let flags = MountFlags::NODEV | MountFlags::NOSUID | MountFlags::NOEXEC;
+        match mount("tmpfs", folder.path(), "tmpfs", flags, Some(c"size=2m")) {
+            Ok(()) => Some(Self(folder)),
+            Err(error) => {
+                // Past libtest, which would swallow it.
+                let reason = format!("kedge-testkit: skipped: cannot mount a tmpfs: {error}\n");
+                std::io::Write::write_all(&mut std::io::stderr(), reason.as_bytes()).unwrap();
+                None
+            }
+        }
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        use rustix::mount::{UnmountFlags, unmount};
+        if let Err(error) = unmount(self.0.path(), UnmountFlags::DETACH) {
+            println!("cannot unmount {}: {error}", self.0.path().display());
+        }
+    }
+}
+
 #[tokio::test]
 async fn what_is_too_old_or_too_much_is_forgotten() {
     let hub = Hub::with("history = { days = 2, records = 30 }").await;

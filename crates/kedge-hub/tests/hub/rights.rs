@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use tokio::time::timeout;
 
 use crate::harness::{API, Hub, policy};
+use crate::issuers::{issuer, table};
 use crate::watches::Watch;
 
 /// A request that is answered otherwise to those who may not do it.
@@ -472,6 +473,34 @@ async fn a_watch_of_everything_ends_with_the_right_to_it() {
     hub.let_alice_in().await;
     let event = watch.next().await.unwrap();
     assert_eq!(event["object"]["reason"], "Expired", "{event}");
+}
+
+#[tokio::test]
+async fn a_watch_ends_with_the_token_that_began_it() {
+    let issuer = issuer();
+    let hub = Hub::with(&table(&issuer, "corp", "")).await;
+    hub.policy(
+        "rights",
+        json!({ "subjects": {"users": ["alice"]}, "hub": {"roles": ["viewer"]} }),
+    )
+    .await;
+    let mut epoch = hub.app.epoch.subscribe();
+    let _ = timeout(std::time::Duration::from_secs(1), epoch.changed()).await;
+    let token = issuer.id_token("alice").unwrap();
+    let mut watches = [
+        Watch::open_as(&hub, &token, "/servers?watch=1").await,
+        Watch::open_as(&hub, &token, "/accesspolicies?watch=1").await,
+    ];
+    hub.pass(std::time::Duration::from_secs(2 * 60 * 60));
+    for watch in &mut watches {
+        loop {
+            let event = watch.next().await.expect("the watch ended without a word");
+            if event["type"] == "ERROR" {
+                assert_eq!(event["object"]["reason"], "Expired", "{event}");
+                break;
+            }
+        }
+    }
 }
 
 #[tokio::test]

@@ -16,10 +16,14 @@ pub(crate) struct Watch {
 
 impl Watch {
     pub(crate) async fn open(hub: &Hub, who: &str, path: &str) -> Self {
+        Self::open_as(hub, hub.token(who), path).await
+    }
+
+    pub(crate) async fn open_as(hub: &Hub, token: &str, path: &str) -> Self {
         let request = Request::builder()
             .method(Method::GET)
             .uri(format!("{API}{path}"))
-            .header("authorization", format!("Bearer {}", hub.token(who)))
+            .header("authorization", format!("Bearer {token}"))
             .body(bytes::Bytes::new())
             .unwrap();
         let response = hub.dialer().request(request).await.unwrap();
