@@ -24,6 +24,10 @@ pub const CLOCK_SKEW: Duration = Duration::from_secs(120);
 /// clocks differ by some seconds.
 pub const RENEW_BEFORE: Duration = Duration::from_secs(60);
 
+/// How long an issuer may take for the head of an answer, and for the rest of it. A login is renewed by
+/// three requests, while somebody waits for `ssh` to begin.
+pub const ISSUER_TIME: Duration = Duration::from_secs(10);
+
 /// How long others wait for whoever renews the login. More than a token command may take, and than an
 /// issuer may.
 pub const LOCK_TIME: Duration = Duration::from_secs(45);

@@ -4,6 +4,7 @@
 mod common;
 
 use std::fs;
+use std::os::unix::process::ExitStatusExt;
 use std::process::Command;
 use std::time::Duration;
 
@@ -15,6 +16,9 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How often a process is started to be caught at something that takes milliseconds.
+const TRIES: usize = 100;
 
 fn issuer() -> Result<Issuer> {
     Issuer::start(IssuerOptions::default())
@@ -228,6 +232,47 @@ fn a_process_that_is_killed_while_renewing_leaves_the_login_readable() -> Result
     person.kedge(["get", "servers"]).run()?.success()?;
     assert!(!staged()?, "what the killed process left was not swept");
     Ok(())
+}
+
+#[test]
+fn ctrl_c_waits_for_the_issuers_answer() -> Result<()> {
+    let (hub, issuer) = (FakeHub::start()?, issuer()?);
+    let person = Person::logged_in(&hub, &issuer, "alice")?;
+    let folder = person
+        .credentials()
+        .parent()
+        .context("a folder")?
+        .to_owned();
+    let is_renewing = || -> Result<bool> {
+        let mut names = fs::read_dir(&folder)?
+            .flatten()
+            .map(|entry| entry.file_name());
+        Ok(names.any(|name| name.to_string_lossy().starts_with(".credentials-")))
+    };
+    // One that was caught in the middle: stopped there, interrupted, and let go on.
+    for _ in 0..TRIES {
+        person.expire(-30)?;
+        let before = (issuer.grants("refresh_token"), person.stored()?);
+        let mut live = Live::start(person.kedge(["get", "servers"]).command)?;
+        while !is_renewing()? && live.is_running()? {
+            std::hint::spin_loop();
+        }
+        if live.signal(Signal::STOP).is_err() {
+            continue;
+        }
+        let is_caught = is_renewing()?;
+        live.signal(Signal::INT)?;
+        live.signal(Signal::CONT)?;
+        let ran = live.finish(PATIENCE)?;
+        if is_caught {
+            assert_eq!(ran.status.signal(), Some(2), "{ran}");
+            assert_eq!(issuer.grants("refresh_token"), before.0 + 1, "{ran}");
+            assert_ne!(person.stored()?["refreshToken"], before.1["refreshToken"]);
+            person.kedge(["get", "servers"]).run()?.success()?;
+            return Ok(());
+        }
+    }
+    anyhow::bail!("no process was caught while it renewed the login")
 }
 
 #[test]

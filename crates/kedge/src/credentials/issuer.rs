@@ -5,10 +5,11 @@ use kedge_api::rest::IssuerInfo;
 use kedge_identity::login::{LoginClient, RefreshError, TokenSet};
 use kedge_identity::{HttpClient, HttpError};
 use kedge_service::report::chain;
-use kedge_tunnel::{DialError, ProxyEnvironment, ProxyPolicy, Trust, WebClient};
+use kedge_tunnel::{DialError, ProxyEnvironment, ProxyPolicy, Timeouts, Trust, WebClient};
 use secrecy::SecretString;
 
 use super::stored::OidcLogin;
+use crate::defaults;
 
 /// Why a login was not renewed.
 #[derive(Debug)]
@@ -60,6 +61,11 @@ fn http(issuer: &IssuerInfo, proxies: &ProxyEnvironment) -> Result<HttpClient, D
         None => Trust::System,
     };
     let web = WebClient::new(trust, ProxyPolicy::FromEnvironment(proxies.clone()))?
+        .with_timeouts(Timeouts {
+            answer: defaults::ISSUER_TIME,
+            body: defaults::ISSUER_TIME,
+            ..Timeouts::default()
+        })
         .with_user_agent(concat!("kedge/", env!("CARGO_PKG_VERSION")));
     Ok(HttpClient::new(move |request, limit| {
         let web = web.clone();

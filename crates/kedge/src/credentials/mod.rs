@@ -16,6 +16,7 @@
 mod command;
 pub mod issuer;
 mod lock;
+mod shield;
 mod store;
 mod stored;
 mod text;
@@ -33,6 +34,7 @@ use thiserror::Error;
 
 pub use command::CommandError;
 pub use lock::{Held, LockError, hold};
+pub(crate) use shield::leave_signals_alone;
 pub use store::{Store, StoreError};
 pub use stored::{
     CachedToken, CommandToken, FileToken, Kind, OidcLogin, StaticToken, Stored, Unavailable,
@@ -293,6 +295,8 @@ impl Credentials {
                 return Err(CredentialError::Unavailable { issuer, cause });
             }
         }
+        // Until what the issuer sent is kept.
+        let _shield = shield::Shield::raise();
         let room = match self.store.reserve() {
             Ok(room) => room,
             Err(_) if keeps => return Ok(login.id_token),

@@ -261,6 +261,7 @@ fn no_room(error: kedge_service::files::FileError) -> Failure {
 pub(crate) async fn interruptible<T>(
     work: impl Future<Output = Result<T, Failure>>,
 ) -> Result<T, Failure> {
+    credentials::leave_signals_alone();
     tokio::select! {
         biased;
         done = work => done,

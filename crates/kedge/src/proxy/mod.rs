@@ -257,6 +257,7 @@ struct Stop {
 
 impl Stop {
     fn new() -> Result<Self, Failure> {
+        crate::credentials::leave_signals_alone();
         let listen = |kind| {
             signal(kind)
                 .map_err(|error| failure(Exit::Ssh, format!("cannot listen for signals: {error}")))
