@@ -187,8 +187,9 @@ pub(super) fn settle(
             .to_ascii_lowercase()
             .parse::<TokenHash>()
             .map_err(|_| {
-                let problem =
-                    format!("of `{shown}` is not 64 hex digits; `kedge-hub new-token` prints one");
+                let problem = format!(
+                    "is not 64 hex digits (of `{shown}`); `kedge-hub new-token` prints one"
+                );
                 refuse("token-sha256", problem)
             })?;
         let groups = person

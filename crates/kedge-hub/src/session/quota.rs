@@ -232,4 +232,29 @@ mod tests {
         drop(tickets);
         assert_eq!(quota.admitted(&alice), 0);
     }
+
+    #[test]
+    fn fifty_threads_at_once_get_no_more_places_than_there_are() {
+        let quota = Quota::new(100, 100);
+        let alice = principal("alice");
+        let gate = std::sync::Barrier::new(50);
+        let tickets: Vec<_> = std::thread::scope(|scope| {
+            let ask = || {
+                let mut ticket = quota.take(&alice).unwrap();
+                gate.wait();
+                ticket.admit(Some(5)).ok().map(|()| ticket)
+            };
+            let threads: Vec<_> = (0..50).map(|_| scope.spawn(ask)).collect();
+            threads
+                .into_iter()
+                .filter_map(|t| t.join().unwrap())
+                .collect()
+        });
+        assert_eq!(tickets.len(), 5);
+        assert_eq!(quota.admitted(&alice), 5);
+        assert_eq!(quota.count(), 5, "who was not admitted has no place");
+        let mut order: Vec<_> = tickets.iter().map(Ticket::older).collect();
+        order.sort_unstable();
+        assert_eq!(order, [0, 1, 2, 3, 4]);
+    }
 }
