@@ -1,24 +1,25 @@
 //! The hub's REST API, as this program uses it.
 
-use std::fmt::Write as _;
-use std::time::Duration;
+mod error;
+mod watch;
 
-use bytes::{Bytes, BytesMut};
+use std::fmt::Write as _;
+
+use bytes::Bytes;
 use http::{Method, Request, StatusCode, header};
 use http_body_util::{BodyExt, Limited};
 use jiff::Timestamp;
 use kedge_api::rest::{Discovery, HostKeyAcceptance, ServerAccess, WhoAmI};
-use kedge_api::text::Printable;
 use kedge_api::{
     API_PATH, DISCOVERY_PATH, HubName, HubUrl, Login, ServerName, Status, StatusReason,
 };
-use kedge_tunnel::{
-    DialError, Dialer, HubStream, ProxyEnvironment, ProxyPolicy, ResponseBody, Trust,
-};
+use kedge_tunnel::{DialError, Dialer, ProxyEnvironment, ProxyPolicy, Trust};
 use secrecy::{ExposeSecret, SecretString};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use thiserror::Error;
+
+pub use error::HubError;
+pub use watch::Watch;
 
 use crate::advice::Advice;
 use crate::credentials::{CredentialError, Credentials, Kind, Token};
@@ -42,124 +43,6 @@ pub enum Asker {
     Nobody,
     /// As whoever is logged in.
     Stored(Credentials),
-}
-
-/// Why a request came to nothing.
-#[derive(Debug, Error)]
-pub enum HubError {
-    /// The answer is not what this program understands.
-    #[error("hub `{hub}` gave an answer that cannot be read")]
-    Answer {
-        /// The hub.
-        hub: HubName,
-        /// What is wrong with it.
-        source: serde_json::Error,
-    },
-    /// The connection broke while events came.
-    #[error("hub `{hub}` broke off its answer: {cause}")]
-    Broken {
-        /// The hub.
-        hub: HubName,
-        /// How.
-        cause: String,
-    },
-    /// There is a login, and no token to be had of it.
-    #[error("cannot use the login at hub `{hub}`{advice}")]
-    Credentials {
-        /// The hub.
-        hub: HubName,
-        /// What helps.
-        advice: Box<Advice>,
-        /// Why.
-        source: Box<CredentialError>,
-    },
-    /// There is no way to the hub.
-    #[error("cannot reach hub `{hub}` at {url}")]
-    Dial {
-        /// The hub.
-        hub: HubName,
-        /// Where.
-        url: HubUrl,
-        /// Why.
-        source: Box<DialError>,
-    },
-    /// Nobody is logged in there.
-    #[error("not logged in at hub `{hub}`{advice}")]
-    NotLoggedIn {
-        /// The hub.
-        hub: HubName,
-        /// What helps.
-        advice: Box<Advice>,
-    },
-    /// The hub does not take the login.
-    #[error(
-        "hub `{hub}` does not take the stored login{advice}: {}",
-        refusal(status)
-    )]
-    NotTaken {
-        /// The hub.
-        hub: HubName,
-        /// What helps.
-        advice: Box<Advice>,
-        /// How the token was had.
-        kind: Kind,
-        /// What the hub said.
-        status: Box<Status>,
-    },
-    /// The hub refused.
-    #[error("{}", refusal(status))]
-    Refused {
-        /// The hub.
-        hub: HubName,
-        /// What it said.
-        status: Box<Status>,
-    },
-    /// The answer did not come in time.
-    #[error("hub `{hub}` did not answer within {} s", after.as_secs())]
-    Timeout {
-        /// The hub.
-        hub: HubName,
-        /// How long it had.
-        after: Duration,
-    },
-    /// An event is longer than anything a hub should say.
-    #[error("hub `{hub}` sent an event of more than {limit} bytes")]
-    TooLong {
-        /// The hub.
-        hub: HubName,
-        /// The limit.
-        limit: usize,
-    },
-    /// Something that is no hub answered.
-    #[error("{url} answered `{status}`, and not as a hub does")]
-    Unexpected {
-        /// Where.
-        url: HubUrl,
-        /// The HTTP status.
-        status: StatusCode,
-    },
-}
-
-impl HubError {
-    /// The hub's own word for what is wrong, where it gave one.
-    #[must_use]
-    pub fn reason(&self) -> Option<&StatusReason> {
-        match self {
-            Self::NotTaken { status, .. } | Self::Refused { status, .. } => Some(&status.reason),
-            _ => None,
-        }
-    }
-
-    /// Whether it is a new login that helps.
-    #[must_use]
-    pub fn needs_login(&self) -> bool {
-        match self {
-            Self::Credentials { source, .. } => source.needs_login(),
-            Self::NotLoggedIn { .. } => true,
-            Self::NotTaken { kind, .. } => matches!(kind, Kind::Oidc),
-            _ => false,
-        }
-    }
 }
 
 impl Hub {
@@ -507,11 +390,7 @@ impl Hub {
             };
             return Err(self.refused(status, &body));
         }
-        Ok(Watch {
-            hub: self.name.clone(),
-            body: answer.into_body(),
-            held: BytesMut::new(),
-        })
+        Ok(Watch::new(self.name.clone(), answer.into_body()))
     }
 
     /// The error for a WebSocket that did not come about.
@@ -621,103 +500,5 @@ fn unauthorized<T>(answer: Result<T, HubError>) -> Result<Result<T, HubError>, B
             Err(status)
         }
         answer => Ok(answer),
-    }
-}
-
-/// The events of a watch, one after the other.
-/// Dropping it ends the watch.
-#[derive(Debug)]
-pub struct Watch {
-    hub: HubName,
-    body: ResponseBody<HubStream>,
-    held: BytesMut,
-}
-
-impl Watch {
-    /// The next event, as JSON; `None` when the hub ended the watch or was silent for too long.
-    ///
-    /// # Errors
-    ///
-    /// [`HubError`] when the connection broke or an event cannot be read.
-    ///
-    /// # Cancel safety
-    ///
-    /// No event is lost.
-    pub async fn next(&mut self) -> Result<Option<Value>, HubError> {
-        loop {
-            if let Some(line) = take_line(&mut self.held) {
-                return serde_json::from_slice(&line).map(Some).map_err(|source| {
-                    HubError::Answer {
-                        hub: self.hub.clone(),
-                        source,
-                    }
-                });
-            }
-            if self.held.len() > defaults::EVENT_BYTES {
-                return Err(HubError::TooLong {
-                    hub: self.hub.clone(),
-                    limit: defaults::EVENT_BYTES,
-                });
-            }
-            match tokio::time::timeout(defaults::WATCH_SILENCE, self.body.frame()).await {
-                Err(_) | Ok(None) => return Ok(None),
-                Ok(Some(Err(source))) => {
-                    let cause = source.to_string();
-                    return Err(HubError::Broken {
-                        hub: self.hub.clone(),
-                        cause,
-                    });
-                }
-                Ok(Some(Ok(frame))) => {
-                    if let Some(data) = frame.data_ref() {
-                        self.held.extend_from_slice(data);
-                    }
-                }
-            }
-        }
-    }
-}
-
-/// The first whole line that says something. An empty one only keeps a quiet watch's connection alive.
-fn take_line(held: &mut BytesMut) -> Option<BytesMut> {
-    while let Some(end) = held.iter().position(|&byte| byte == b'\n') {
-        let line = held.split_to(end + 1);
-        if !line.trim_ascii().is_empty() {
-            return Some(line);
-        }
-    }
-    None
-}
-
-/// The hub's sentence, and each field it complains about.
-fn refusal(status: &Status) -> String {
-    let mut text = Printable::new(&status.message).to_string();
-    if text.is_empty() {
-        text = format!("the hub refused: {}", status.reason);
-    }
-    for cause in status.details.iter().flat_map(|details| &details.causes) {
-        // Kubernetes repeats the causes in the message; so may our hub.
-        if !text.contains(&cause.message) {
-            let (field, message) = (Printable::new(&cause.field), Printable::new(&cause.message));
-            let _ = write!(text, "; {field}: {message}");
-        }
-    }
-    text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_quiet_watch_says_empty_lines_which_are_no_events() {
-        let mut held = BytesMut::from("\n\r\n{\"type\":\"ADDED\"}\n\n{\"type\":");
-        assert_eq!(take_line(&mut held).unwrap(), "{\"type\":\"ADDED\"}\n");
-        assert_eq!(take_line(&mut held), None);
-        assert_eq!(held, "{\"type\":");
-        held.extend_from_slice(b"\"BOOKMARK\"}\n");
-        assert_eq!(take_line(&mut held).unwrap(), "{\"type\":\"BOOKMARK\"}\n");
-        assert_eq!(take_line(&mut held), None);
-        assert!(held.is_empty());
     }
 }
