@@ -234,8 +234,13 @@ impl Assumed {
             expires_at: None,
         };
         let mut assumed = Self::new(principal, FactOrigin::Given, None);
-        // Not given, and not known either.
-        assumed.facts.retain(|fact| fact.fact != "groups");
+        // What is not given is not known either.
+        assumed.facts.retain(|fact| match fact.fact.as_str() {
+            "issuer" => true,
+            "subject" => request.subject.is_some(),
+            "user" => request.user.is_some(),
+            _ => false,
+        });
         if request.issuer.is_none() {
             let origin = FactOrigin::Configuration;
             let issuer = Value::from(assumed.principal.issuer.as_str());

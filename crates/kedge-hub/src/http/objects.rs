@@ -236,8 +236,10 @@ pub(super) async fn create<R: Exposed>(
     headers: HeaderMap,
     raw: Body,
 ) -> Result<Response, Failure> {
+    let bytes = body::read(&headers, raw).await?;
+    // After the body, which may take its time: rights are those of the moment of the change.
     let rights = person.rights(&app).await?;
-    let decoded = decode::object::<R>(&body::read(&headers, raw).await?, None);
+    let decoded = decode::object::<R>(&bytes, None);
     // Whoever may not create it is told that, and not what is wrong with it.
     let name = match &decoded {
         Ok(object) => Some(object.metadata().name.as_str().to_owned()),
@@ -274,12 +276,12 @@ pub(super) async fn replace<R: Exposed>(
     raw: Body,
 ) -> Result<Response, Failure> {
     let name = name(path)?;
+    let bytes = body::read(&headers, raw).await?;
     let rights = person.rights(&app).await?;
     let refused = person.refused_write(&app, Verb::Update, R::SINGULAR, &name);
     rights
         .require(Verb::Update, R::RESOURCE, Some(&name))
         .map_err(&refused)?;
-    let bytes = body::read(&headers, raw).await?;
     let old = app.store.get::<R>(&name).await?;
     if old.hands_out_rights() {
         rights.require_admin().map_err(&refused)?;

@@ -187,12 +187,13 @@ pub(super) async fn accept_host_keys(
     raw: Body,
 ) -> Result<Response, Failure> {
     let name = auth::server_name(&objects::name(path)?)?;
+    let bytes = body::read(&headers, raw).await?;
     person
         .rights(&app)
         .await?
         .require(Verb::Update, HubResource::Servers, Some(name.as_str()))
         .map_err(person.refused_write(&app, Verb::Update, Server::SINGULAR, name.as_str()))?;
-    let wanted: HostKeyAcceptance = decode::body(&body::read(&headers, raw).await?)?;
+    let wanted: HostKeyAcceptance = decode::body(&bytes)?;
     let mut refused = None;
     let stored = app
         .store

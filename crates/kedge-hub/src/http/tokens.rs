@@ -23,8 +23,8 @@ pub(super) async fn create(
     headers: HeaderMap,
     raw: Body,
 ) -> Result<Response, Failure> {
-    let rights = person.rights(&app).await?;
     let bytes = body::read(&headers, raw).await?;
+    let rights = person.rights(&app).await?;
     let name = given_name(&bytes);
     let shown = name.as_deref().unwrap_or_default();
     rights
