@@ -166,6 +166,9 @@ fn named(claims: &Map<String, Value>, name: &str) -> Result<Subject, VerifyError
 }
 
 fn groups(claims: &Map<String, Value>, name: &str) -> Result<BTreeSet<Group>, VerifyError> {
+    if name.is_empty() {
+        return Ok(BTreeSet::new());
+    }
     let wrong = || claim(name, "is neither a list of texts nor a text");
     // OpenID Connect Core §5.6.2, and Entra ID for people in many groups: they are elsewhere, and not none.
     let elsewhere = claims.get("_claim_names").and_then(|names| names.get(name));

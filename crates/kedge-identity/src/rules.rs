@@ -23,7 +23,7 @@ pub struct IssuerRules {
     pub algorithms: Vec<Algorithm>,
     /// The claim that policies call the person by. If it is `email`, only a verified one counts.
     pub user_claim: String,
-    /// The claim that lists the person's groups: a list of texts, or one text.
+    /// The claim that lists the person's groups: a list of texts, or one text. Empty: no groups are read.
     pub groups_claim: String,
     /// How to reach it.
     pub http: HttpClient,

@@ -102,7 +102,8 @@ impl LoginClient {
             authorized_parties: BTreeSet::from([self.client_id.clone()]),
             algorithms: metadata.algorithms.clone(),
             user_claim: "sub".to_owned(),
-            groups_claim: "groups".to_owned(),
+            // The hub's business, and under the name that its configuration has for them.
+            groups_claim: String::new(),
             http: self.http.clone(),
         };
         Ok(Provider {

@@ -371,6 +371,14 @@ async fn groups_that_the_issuer_left_out_are_not_none() {
         .await
         .unwrap();
     assert!(verified.groups.is_empty());
+
+    // Who does not ask for groups does not miss them.
+    let mut rules = world.issuer.rules();
+    rules.groups_claim.clear();
+    world.verifier.replace(vec![rules]);
+    let left_out = token(json!({"groups": "src1", "": "src1"}));
+    let verified = world.verify(&left_out).await.unwrap();
+    assert!(verified.groups.is_empty());
 }
 
 #[tokio::test]
