@@ -81,12 +81,12 @@ fn heads_that_are_too_large_are_refused() -> Result<()> {
         let hub = t.hub()?;
         let endpoint = Endpoint::of(&hub);
         let large =
-            Request::new("GET", "/.well-known/kedge").header("X-Large", &"x".repeat(80 * 1024));
+            Request::new("GET", "/.well-known/kedge").header("X-Large", &"x".repeat(160 * 1024));
         ensure!(
             large
                 .send(endpoint)
                 .map_or(true, |reply| reply.status == 431 || reply.status == 400),
-            "80 KiB of header"
+            "160 KiB of header"
         );
         let mut many = Request::new("GET", "/.well-known/kedge");
         for number in 0..500 {

@@ -68,3 +68,56 @@ fn on_a_terminal_it_logs_in_and_goes_on() -> Result<()> {
         Ok(())
     })
 }
+
+#[test]
+fn a_dozen_plain_ssh_at_once_make_one_refresh_request() -> Result<()> {
+    case(|t| {
+        let (stack, issuer) = trusting_stack(t)?;
+        let alice = t.stranger("alice", Some(&stack.sshd))?;
+        issuer.skew(30 - 3600);
+        alice.log_in_by_browser(&stack.hub, "alice")?;
+        issuer.skew(0);
+        age(&alice)?;
+        let host = stack.host();
+        let mut started = Vec::new();
+        for number in 0..12 {
+            let line = format!("echo number {number}");
+            started.push(Live::start(
+                alice.openssh("ssh", &[host.as_str(), line.as_str()]),
+            )?);
+        }
+        for (number, live) in started.into_iter().enumerate() {
+            let ran = live.wait(defaults::BULK)?.success()?;
+            ensure!(ran.out().trim() == format!("number {number}"), "{ran}");
+        }
+        let made = issuer.grants("refresh_token");
+        ensure!(made == 1, "{made} refresh requests");
+        Ok(())
+    })
+}
+
+#[test]
+fn whoami_tells_the_login_on_each_server_and_when_it_ends() -> Result<()> {
+    case(|t| {
+        let (stack, issuer) = trusting_stack(t)?;
+        let alice = t.stranger("alice", Some(&stack.sshd))?;
+        alice.log_in_by_browser(&stack.hub, "alice")?;
+        let me = machine::me()?;
+        let url = issuer.url();
+        let said = alice.kedge(&["whoami", "--server", SERVER])?.success()?;
+        for words in [SERVER, &me, &url, "alice", "dev", "Expires"] {
+            ensure!(said.out().contains(words), "no `{words}`: {said}");
+        }
+        let said = alice.kedge(&["whoami", "-o", "json"])?.success()?.json()?;
+        ensure!(said.to_string().contains("expiresAt"), "{said}");
+        // Somebody whom no policy names is told so, and not lied to.
+        stack
+            .admin
+            .kedge(&["delete", "accesspolicy", "everybody"])?
+            .success()?;
+        let bob = t.stranger("bob", None)?;
+        bob.log_in_by_browser(&stack.hub, "bob")?;
+        bob.kedge(&["whoami"])?.success()?.never_says(SERVER)?;
+        Ok(())
+    })
+}

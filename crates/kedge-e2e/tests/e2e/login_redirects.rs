@@ -184,6 +184,40 @@ fn each_lie_of_an_issuer_ends_the_login_with_a_reason() -> Result<()> {
 }
 
 #[test]
+fn an_issuer_that_is_not_there_is_named() -> Result<()> {
+    case(|t| {
+        let mut trusting = Trusting::start(t)?;
+        let alice = trusting.stranger(t, "alice")?;
+        trusting.issuer.down();
+        for words in [&[][..], &["--device"]] {
+            let ran = run(alice.log_in_command(&trusting.cheap.hub, "alice", words)?)?;
+            ensure!(ran.code() != Some(0), "{ran}");
+            ran.says(&["error: ", &trusting.issuer.url()])?;
+        }
+        Ok(())
+    })
+}
+
+#[test]
+fn who_is_to_log_in_anew_is_asked_anew() -> Result<()> {
+    case(|t| {
+        let trusting = Trusting::start(t)?;
+        let alice = trusting.stranger(t, "alice")?;
+        let words = ["--reauthenticate"];
+        let ran = run(alice.log_in_command(&trusting.cheap.hub, "alice", &words)?)?.success()?;
+        let page = url_in(
+            &format!("{}\n{}", ran.out(), ran.err()),
+            &format!("{}/authorize?", trusting.issuer.url()),
+        )?;
+        ensure!(
+            page.contains("prompt=login") && page.contains("max_age=0"),
+            "{page}"
+        );
+        Ok(())
+    })
+}
+
+#[test]
 fn what_an_issuer_says_cannot_draw_on_the_terminal() -> Result<()> {
     case(|t| {
         let trusting = Trusting::start(t)?;

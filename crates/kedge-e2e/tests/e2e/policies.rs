@@ -232,3 +232,112 @@ fn a_bad_policy_is_refused_with_the_fields_path() -> Result<()> {
         Ok(())
     })
 }
+
+#[test]
+fn bad_conditions_are_refused_with_the_fields_path() -> Result<()> {
+    case(|t| {
+        let hub = t.hub()?;
+        let admin = t.person(&hub, "admin", None)?;
+        let window = |change: Value| {
+            let mut window = json!({"days": ["Mon"], "from": "08:00", "to": "18:00", "timeZone": "Europe/Berlin"});
+            for (name, value) in change.as_object().cloned().unwrap_or_default() {
+                window[name] = value;
+            }
+            json!({"constraints": {"timeWindows": [window]}})
+        };
+        let claim = |value: Value| json!({"subjects": {"users": ["alice"], "claims": [value]}});
+        let deny = |constraints: Value| json!({"effect": "Deny", "constraints": constraints});
+        for (change, path) in [
+            (json!({"effect": "Maybe"}), "spec.effect"),
+            (
+                window(json!({"timeZone": "Middle/Earth"})),
+                "spec.constraints.timeWindows[0].timeZone",
+            ),
+            (
+                window(json!({"days": ["Someday"]})),
+                "spec.constraints.timeWindows[0].days[0]",
+            ),
+            (
+                window(json!({"from": "25:00"})),
+                "spec.constraints.timeWindows[0].from",
+            ),
+            (
+                claim(json!({"key": "a", "operator": "Like", "values": ["b"]})),
+                "spec.subjects.claims[0].operator",
+            ),
+            (
+                claim(json!({"key": "a", "operator": "Exists", "values": ["b"]})),
+                "spec.subjects.claims[0].values",
+            ),
+            (
+                claim(json!({"key": "a", "operator": "In", "values": []})),
+                "spec.subjects.claims[0].values",
+            ),
+            (
+                claim(json!({"key": "", "operator": "Exists"})),
+                "spec.subjects.claims[0].key",
+            ),
+            (
+                json!({"subjects": {"users": ["alice"], "issuers": ["http://id.example"]}}),
+                "spec.subjects.issuers[0]",
+            ),
+            (
+                json!({"constraints": {"maxSession": "soon"}}),
+                "spec.constraints.maxSession",
+            ),
+            (
+                json!({"constraints": {"maxSession": "0s"}}),
+                "spec.constraints.maxSession",
+            ),
+            (
+                json!({"constraints": {"maxAuthAge": "-1h"}}),
+                "spec.constraints.maxAuthAge",
+            ),
+            (
+                json!({"constraints": {"maxSessions": 0}}),
+                "spec.constraints.maxSessions",
+            ),
+            (
+                json!({"constraints": {"sourceRanges": ["everywhere"]}}),
+                "spec.constraints.sourceRanges[0]",
+            ),
+            (
+                deny(json!({"maxSession": "1h"})),
+                "spec.constraints.maxSession",
+            ),
+            (
+                deny(json!({"maxSessions": 1})),
+                "spec.constraints.maxSessions",
+            ),
+            (json!({"logins": ["*"]}), "spec.logins[0]"),
+            (json!({"logins": ["{}"]}), "spec.logins[0]"),
+            (json!({"permissions": ["*"]}), "spec.permissions[0]"),
+            (json!({"hub": {"roles": ["king"]}}), "spec.hub.roles[0]"),
+            (
+                json!({"hub": {"rules": [{"verbs": ["fly"], "resources": ["servers"]}]}}),
+                "spec.hub.rules[0].verbs[0]",
+            ),
+            (
+                json!({"hub": {"rules": [{"verbs": ["get"], "resources": ["moons"]}]}}),
+                "spec.hub.rules[0].resources[0]",
+            ),
+            (
+                json!({"servers": {"matchExpressions": [{"key": "env", "operator": "In"}]}}),
+                "spec.servers.matchExpressions[0].values",
+            ),
+        ] {
+            let mut bad = Person::policy("p", &["alice"])?;
+            for (name, value) in change.as_object().cloned().unwrap_or_default() {
+                bad["spec"][name] = value;
+            }
+            let command = admin.kedge_command(&["apply", "-f", "-"]);
+            let ran = feed(command, bad.to_string().into_bytes(), defaults::COMMAND)?;
+            ensure!(ran.code() != Some(0), "{change} was taken at {path}");
+            ensure!(
+                ran.err().contains(path),
+                "wanted {path} for {change}: {ran}"
+            );
+        }
+        Ok(())
+    })
+}

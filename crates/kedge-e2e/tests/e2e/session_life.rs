@@ -171,6 +171,35 @@ fn window(open: bool) -> Value {
 }
 
 #[test]
+fn a_session_ends_when_the_policy_that_allows_it_runs_out() -> Result<()> {
+    case(|t| {
+        let mut trusting = Trusting::start(t)?;
+        let ends = jiff::Timestamp::now() + Duration::from_secs(4);
+        let mut ending = policy("everybody", json!({"users": ["*"]}), &["{login}"]);
+        ending["spec"]["constraints"] = json!({"notAfter": ends.to_string()});
+        trusting.cheap.admin.apply(&ending)?;
+        let start = std::time::Instant::now();
+        let mut client = greeted(&trusting, &trusting.issuer.id_token("alice")?)?;
+        client.reset(defaults::SOON)?;
+        ensure!(
+            start.elapsed() < Duration::from_secs(14),
+            "it took {:?}",
+            start.elapsed()
+        );
+        trusting.cheap.hub.audited("the end", |event| {
+            text(event, "event") == "session.closed" && text(event, "subject") == "alice"
+        })?;
+        ensure!(
+            trusting
+                .open(&trusting.issuer.id_token("alice")?, None)?
+                .is_err(),
+            "alice came back"
+        );
+        Ok(())
+    })
+}
+
+#[test]
 fn no_more_sessions_at_once_than_the_policy_says() -> Result<()> {
     case(|t| {
         let trusting = Trusting::start(t)?;
