@@ -102,13 +102,22 @@ async fn an_issuer_that_cannot_answer_now_rejects_nothing() {
 }
 
 #[tokio::test]
-async fn keys_that_cannot_be_had_reject_nothing_either() {
+async fn keys_that_cannot_be_had_cost_no_refresh_token() {
     let issuer = issuer();
     let tokens = logged_in(&issuer).await;
-    let provider = provider(&issuer).await;
-    issuer.misbehave(Misbehaviour::JwksError);
-    let error = refresh(&provider, &tokens).await.unwrap_err();
-    assert!(matches!(error, RefreshError::Unavailable(_)), "{error:?}");
+    for how in [Misbehaviour::JwksError, Misbehaviour::JwksSlow] {
+        let mut client = client(&issuer);
+        client.http = impatient();
+        let provider = client.discover().await.unwrap();
+        issuer.misbehave(how);
+        let error = refresh(&provider, &tokens).await.unwrap_err();
+        assert!(matches!(error, RefreshError::Unavailable(_)), "{error:?}");
+        assert!(chain(&error).contains("/jwks"), "{}", chain(&error));
+        issuer.behave();
+    }
+    // Where tokens rotate, one that had been shown would be good no more.
+    assert_eq!(issuer.grants("refresh_token"), 0);
+    refresh(&provider(&issuer).await, &tokens).await.unwrap();
 }
 
 #[tokio::test]
