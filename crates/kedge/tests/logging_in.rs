@@ -479,6 +479,33 @@ fn kedge_ssh_logs_in_by_itself_where_somebody_sits() -> Result<()> {
 }
 
 #[test]
+fn somebody_at_a_terminal_chooses_the_issuer() -> Result<()> {
+    let (hub, corp, partners) = (FakeHub::start()?, issuer()?, issuer()?);
+    hub.trust(&[("corp", &corp), ("partners", &partners)]);
+    let person = Person::new()?;
+    for (answer, chosen) in [("2\n", &partners), ("corp\n", &corp)] {
+        let run = at_a_terminal(&person, &format!("login {}", hub.url()));
+        let mut live = Live::start(run.env("BROWSER", person.browser("url")?).command)?;
+        live.expect("Log in at which one? ", PATIENCE)?;
+        live.send(answer)?;
+        Browser::new("alice").open(&person.opened("url")?)?;
+        live.wait(PATIENCE)?.success()?;
+        assert_eq!(person.stored()?["issuer"], chosen.url());
+        person.kedge(["logout"]).run()?.success()?;
+    }
+    for answer in ["3\n", "0\n", "\u{1b}[2J\n", "\n"] {
+        let run = at_a_terminal(&person, &format!("login {}", hub.url()));
+        let mut live = Live::start(run.command)?;
+        live.expect("Log in at which one? ", PATIENCE)?;
+        live.send(answer)?;
+        let ran = live.wait(PATIENCE)?.exits(2)?;
+        assert!(ran.out().contains("is none of them"), "{ran}");
+    }
+    assert!(!person.credentials().exists());
+    Ok(())
+}
+
+#[test]
 fn the_code_has_a_line_that_says_how_long_it_is_good() -> Result<()> {
     let (hub, issuer) = (FakeHub::start()?, issuer()?);
     hub.trust(&[("corp", &issuer)]);
