@@ -136,29 +136,6 @@ fn a_folder_or_an_unwritable_place_is_named() {
 }
 
 #[tokio::test]
-async fn damage_is_noticed_when_opening() {
-    let folder = TempDir::new().unwrap();
-    let path = folder.path().join("store.db");
-    with_one_server(&path).await;
-    let whole = fs::read(&path).unwrap();
-    let mut noticed = 0;
-    for page in (0..whole.len()).step_by(4096) {
-        let mut broken = whole.clone();
-        broken[page..page + 512].fill(0xa5);
-        fs::write(&path, &broken).unwrap();
-        match EmbeddedStore::open(&path) {
-            Err(OpenError::Damaged { .. } | OpenError::NotAStore { .. }) => noticed += 1,
-            Err(error) => panic!("page {page}: {error}"),
-            // A damaged page that holds nothing is no damage.
-            Ok(store) => {
-                store.shared().get::<Server>("web01").await.unwrap();
-            }
-        }
-    }
-    assert!(noticed >= 3, "{noticed} of {} pages", whole.len() / 4096);
-}
-
-#[tokio::test]
 async fn an_object_that_is_not_of_its_kind_is_named() {
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("store.db");

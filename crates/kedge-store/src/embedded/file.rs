@@ -10,10 +10,11 @@ use std::sync::Arc;
 use kedge_api::ResourceVersion;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
+use super::Options;
 use super::apply::version_of;
 use super::history::History;
 use super::view::{Meta, Objects};
-use crate::defaults::{CHECK_BYTES, WAL_BYTES};
+use crate::defaults::WAL_BYTES;
 
 /// Why a store cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -96,7 +97,7 @@ pub(super) struct StoreFile {
 }
 
 /// Opens the store, or makes it.
-pub(super) fn open(path: &Path, max_pages: u32) -> Result<Opened, OpenError> {
+pub(super) fn open(path: &Path, options: &Options) -> Result<Opened, OpenError> {
     let failed = |action| {
         move |source| OpenError::Io {
             action,
@@ -134,8 +135,8 @@ pub(super) fn open(path: &Path, max_pages: u32) -> Result<Opened, OpenError> {
     drop(file);
 
     let connection = connect(path).map_err(|error| refusal(path, &error))?;
-    check(path, &connection)?;
-    prepare(&connection, max_pages).map_err(|error| refusal(path, &error))?;
+    check(path, &connection, options.check_bytes)?;
+    prepare(&connection, options.max_pages).map_err(|error| refusal(path, &error))?;
     let (objects, meta, version) = load(path, &connection)?;
     let history = History::load(&connection).map_err(|error| refusal(path, &error))?;
     Ok(Opened {
@@ -187,7 +188,7 @@ fn connect(path: &Path) -> rusqlite::Result<Connection> {
 }
 
 /// Refuses what is not ours to write, before anything is written.
-fn check(path: &Path, connection: &Connection) -> Result<(), OpenError> {
+fn check(path: &Path, connection: &Connection, whole_bytes: u64) -> Result<(), OpenError> {
     let path = || path.to_owned();
     let number = |query: &str| {
         connection
@@ -212,7 +213,7 @@ fn check(path: &Path, connection: &Connection) -> Result<(), OpenError> {
     }
     let bytes = number("PRAGMA page_count")?.saturating_mul(number("PRAGMA page_size")?);
     // A table that is not there yet is no damage; a whole check is one of every table.
-    let checks: &[&str] = if u64::try_from(bytes).is_ok_and(|bytes| bytes <= CHECK_BYTES) {
+    let checks: &[&str] = if u64::try_from(bytes).is_ok_and(|bytes| bytes <= whole_bytes) {
         &["PRAGMA quick_check(1)"]
     } else {
         &[
@@ -375,7 +376,7 @@ mod tests {
     #[test]
     fn a_commit_is_on_the_disk_before_it_is_acknowledged() {
         let folder = TempDir::new().unwrap();
-        let opened = open(&folder.path().join("store.db"), 0).unwrap();
+        let opened = open(&folder.path().join("store.db"), &Options::default()).unwrap();
         let pragma = |name: &str| {
             let query = format!("PRAGMA {name}");
             let read = |row: &rusqlite::Row<'_>| row.get::<_, rusqlite::types::Value>(0);

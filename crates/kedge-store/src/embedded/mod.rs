@@ -24,7 +24,9 @@ use tokio::sync::{mpsc, oneshot};
 
 pub use file::OpenError;
 
-use crate::defaults::{HISTORY_AGE, HISTORY_BYTES, HISTORY_EVENTS, WATCH_QUEUE, WRITE_QUEUE};
+use crate::defaults::{
+    CHECK_BYTES, HISTORY_AGE, HISTORY_BYTES, HISTORY_EVENTS, WATCH_QUEUE, WRITE_QUEUE,
+};
 use crate::error::StoreError;
 use crate::history::{HistoryLine, HistoryPage, HistoryQuery, Pruned, StoredLine};
 use crate::raw::{
@@ -58,6 +60,8 @@ pub struct Options {
     pub history_age: Duration,
     /// Events that may wait in one watcher.
     pub watch_queue: usize,
+    /// Bytes of a file that is checked as a whole when it is opened; of a larger one, all but the history is.
+    pub check_bytes: u64,
     /// Pages that the file may have, for tests of a full disk; 0 is no limit.
     pub max_pages: u32,
 }
@@ -70,6 +74,7 @@ impl Default for Options {
             history_bytes: HISTORY_BYTES,
             history_age: HISTORY_AGE,
             watch_queue: WATCH_QUEUE,
+            check_bytes: CHECK_BYTES,
             max_pages: 0,
         }
     }
@@ -91,7 +96,7 @@ impl EmbeddedStore {
     /// As [`Self::open`].
     pub fn open_with(path: impl AsRef<Path>, options: Options) -> Result<Self, OpenError> {
         let path = path.as_ref().to_path_buf();
-        let opened = file::open(&path, options.max_pages)?;
+        let opened = file::open(&path, &options)?;
         let view = Arc::new(View::new(
             opened.objects,
             opened.meta,
