@@ -159,7 +159,15 @@ fn an_interrupted_ssh_ends_as_ssh_does() -> Result<()> {
                 .kedge_ssh_command(&[SERVER, "echo started; cat"]),
         )?;
         live.expect("started", defaults::COMMAND)?;
-        live.signal(Signal::INT)?;
+        // OpenSSH looks whether a signal came and then waits for data; one that comes in between waits too, and people
+        // press again.
+        wait::until_true("the end of ssh", defaults::SOON, || {
+            let runs = live.is_running()?;
+            if runs {
+                live.signal(Signal::INT)?;
+            }
+            Ok(!runs)
+        })?;
         let ran = live.wait(defaults::SOON)?;
         let direct = ran.code();
         // ssh ends by the signal, or with 130 or 255 by its version; never with success.
