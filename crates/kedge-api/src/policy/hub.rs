@@ -55,7 +55,7 @@ pub fn hub_rights<'p>(
         };
         let holds = subject::objection(policy, principal)
             .and_then(|()| circumstances(constraints, policy.spec.effect, &request))
-            .and_then(|()| window::objection(constraints, now));
+            .and_then(|()| window::objection(policy, now));
         if holds.is_err() {
             continue;
         }

@@ -227,12 +227,11 @@ fn judge(policy: &AccessPolicy, request: &AccessRequest<'_>) -> Verdict {
             review_at: None,
         };
     }
-    let constraints = &policy.spec.constraints;
     Verdict {
-        reason: window::objection(constraints, request.now)
+        reason: window::objection(policy, request.now)
             .err()
             .unwrap_or(PolicyReason::Matches),
-        review_at: window::next_change(constraints, request.now),
+        review_at: window::next_change(policy, request.now),
     }
 }
 

@@ -1,16 +1,20 @@
 //! When a policy holds: its beginning, its end, and its hours of the week.
 //!
 //! A window is the time between two moments, found by the clocks of its zone. A time that clocks skip in spring is the
-//! one as long after midnight (02:30 is 03:30); of one that comes twice in autumn the first counts.
+//! one as long after midnight (02:30 is 03:30); of one that comes twice in autumn the first counts. A window that
+//! denies begins at the earliest and ends at the latest moment that may be meant: nobody slips through an hour that is
+//! in doubt.
 
 use jiff::civil::{Date, DateTime, Weekday};
+use jiff::tz::Disambiguation;
 use jiff::{Timestamp, ToSpan};
 
 use super::{Objection, PolicyReason};
-use crate::resources::{Constraints, Day, TimeOfDay, TimeWindow};
+use crate::resources::{AccessPolicy, Constraints, Day, Effect, TimeOfDay, TimeWindow};
 use crate::time::Time;
 
-pub(super) fn objection(constraints: &Constraints, now: Time) -> Objection {
+pub(super) fn objection(policy: &AccessPolicy, now: Time) -> Objection {
+    let (constraints, effect) = (&policy.spec.constraints, policy.spec.effect);
     if constraints.not_before.is_some_and(|begin| now < begin) {
         return Err(PolicyReason::NotYet);
     }
@@ -18,7 +22,7 @@ pub(super) fn objection(constraints: &Constraints, now: Time) -> Objection {
         return Err(PolicyReason::Ended);
     }
     let windows = &constraints.time_windows;
-    if windows.is_empty() || windows.iter().any(|window| is_open(window, now)) {
+    if windows.is_empty() || windows.iter().any(|window| is_open(window, effect, now)) {
         Ok(())
     } else {
         Err(PolicyReason::TimeWindow)
@@ -31,7 +35,8 @@ pub(super) fn has_begun_and_not_ended(constraints: &Constraints, now: Time) -> b
 }
 
 /// The first moment after `now` at which [`objection`] may answer otherwise.
-pub(super) fn next_change(constraints: &Constraints, now: Time) -> Option<Time> {
+pub(super) fn next_change(policy: &AccessPolicy, now: Time) -> Option<Time> {
+    let (constraints, effect) = (&policy.spec.constraints, policy.spec.effect);
     if constraints.not_after.is_some_and(|end| end <= now) {
         return None;
     }
@@ -40,15 +45,15 @@ pub(super) fn next_change(constraints: &Constraints, now: Time) -> Option<Time> 
     }
     let windows = constraints.time_windows.iter();
     windows
-        .filter_map(|window| next_moment(window, now))
+        .filter_map(|window| next_moment(window, effect, now))
         .chain(constraints.not_after)
         .min()
 }
 
 /// The first beginning or end of a window after `now`.
-fn next_moment(window: &TimeWindow, now: Time) -> Option<Time> {
+fn next_moment(window: &TimeWindow, effect: Effect, now: Time) -> Option<Time> {
     let mut next: Option<Time> = None;
-    for (begin, end) in moments(window, now, LOOK_AHEAD_DAYS) {
+    for (begin, end) in moments(window, effect, now, LOOK_AHEAD_DAYS) {
         let moments = [begin, end].into_iter().filter(|moment| now < *moment);
         next = moments.chain(next).min();
         if now < begin {
@@ -59,31 +64,45 @@ fn next_moment(window: &TimeWindow, now: Time) -> Option<Time> {
     next
 }
 
-fn is_open(window: &TimeWindow, now: Time) -> bool {
-    moments(window, now, 0).any(|(begin, end)| begin <= now && now < end)
+fn is_open(window: &TimeWindow, effect: Effect, now: Time) -> bool {
+    moments(window, effect, now, 0).any(|(begin, end)| begin <= now && now < end)
 }
 
 /// The windows that begin on the days around now: from the day before, which may run over midnight, to `ahead` days
 /// after.
-fn moments(window: &TimeWindow, now: Time, ahead: i64) -> impl Iterator<Item = (Time, Time)> {
+fn moments(
+    window: &TimeWindow,
+    effect: Effect,
+    now: Time,
+    ahead: i64,
+) -> impl Iterator<Item = (Time, Time)> {
     let today = window.time_zone.rules().to_datetime(now.timestamp()).date();
+    let (first, last) = match effect {
+        Effect::Allow => (Disambiguation::Compatible, Disambiguation::Compatible),
+        Effect::Deny => (Disambiguation::Earlier, Disambiguation::Later),
+    };
     (-1..=ahead).filter_map(move |offset| {
         let date = today.checked_add(offset.days()).ok()?;
         if !(window.days.is_empty() || window.days.contains(&day(date.weekday()))) {
             return None;
         }
-        let last = if window.to <= window.from {
+        let end_date = if window.to <= window.from {
             date.checked_add(1.day()).ok()?
         } else {
             date
         };
-        let begin = moment(window, date, window.from)?;
-        let end = moment(window, last, window.to)?;
+        let begin = moment(window, date, window.from, first)?;
+        let end = moment(window, end_date, window.to, last)?;
         Some((begin, end))
     })
 }
 
-fn moment(window: &TimeWindow, date: Date, time: TimeOfDay) -> Option<Time> {
+fn moment(
+    window: &TimeWindow,
+    date: Date,
+    time: TimeOfDay,
+    in_doubt: Disambiguation,
+) -> Option<Time> {
     let civil: DateTime = date
         .at(0, 0, 0, 0)
         .checked_add(i64::from(time.minutes()).minutes())
@@ -92,7 +111,7 @@ fn moment(window: &TimeWindow, date: Date, time: TimeOfDay) -> Option<Time> {
         .time_zone
         .rules()
         .to_ambiguous_timestamp(civil)
-        .compatible()
+        .disambiguate(in_doubt)
         .ok()?;
     Some(moment.into())
 }

@@ -132,6 +132,40 @@ fn when_the_clocks_go_back() {
 }
 
 #[test]
+fn a_denial_holds_through_every_hour_that_is_in_doubt() {
+    let denied = |from: &str, to: &str, now: &'static str| {
+        let window = json!({"from": from, "to": to, "timeZone": "Europe/Berlin"});
+        let allow = json!({
+            "subjects": {"users": ["*"]}, "servers": {"names": ["*"]}, "logins": ["{login}"],
+        });
+        let deny = json!({
+            "effect": "Deny", "subjects": {"users": ["*"]}, "servers": {"names": ["*"]}, "logins": ["*"],
+            "constraints": {"timeWindows": [window]},
+        });
+        let ask = Ask {
+            now,
+            ..Ask::default()
+        };
+        let decision = decide(&[policy("a", &allow), policy("d", &deny)], &ask);
+        assert!(decision.review_at.is_some(), "{now}");
+        !decision.is_allowed()
+    };
+    // 02:00 becomes 03:00, at 01:00 UTC: 02:30 does not come, and 03:05 does.
+    assert!(denied("02:30", "03:10", "2026-03-29T01:00:00Z"));
+    assert!(denied("02:30", "03:10", "2026-03-29T01:05:00Z"));
+    assert!(!denied("02:30", "03:10", "2026-03-29T01:10:00Z"));
+    // 03:00 becomes 02:00, at 01:00 UTC: 02:15 comes twice.
+    for twice in ["2026-10-25T00:15:00Z", "2026-10-25T01:15:00Z"] {
+        assert!(denied("02:10", "02:20", twice), "{twice}");
+        assert!(denied("01:30", "02:30", twice), "{twice}");
+    }
+    assert!(!denied("01:30", "02:30", "2026-10-25T01:30:00Z"));
+    // On every other day it is what it says.
+    assert!(denied("02:10", "02:20", "2026-10-26T01:15:00Z"));
+    assert!(!denied("02:10", "02:20", "2026-10-26T01:20:00Z"));
+}
+
+#[test]
 fn where_midnight_does_not_exist() {
     // Santiago, 2026-09-06: 00:00 becomes 01:00, at 04:00 UTC.
     let sunday =
