@@ -177,6 +177,18 @@ fn constraints_that_cannot_be_meant() {
         &json!({"sourceRanges": ["10.0.0.1/8"]}),
         &["spec.constraints.sourceRanges[0]"],
     );
+    // Nobody would be in it, since an address of IPv4 counts as such.
+    for net in [
+        "::ffff:10.0.0.0/104",
+        "::ffff:192.0.2.1/128",
+        "::ffff:0:0/96",
+    ] {
+        constraint(
+            &json!({"sourceRanges": ["10.0.0.0/8", net]}),
+            &["spec.constraints.sourceRanges[1]"],
+        );
+    }
+    constraint(&json!({"sourceRanges": ["::/0", "::ffff:0:0:0/95"]}), &[]);
     for span in [
         "0s",
         "",

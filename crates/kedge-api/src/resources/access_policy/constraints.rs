@@ -130,7 +130,9 @@ impl Constraints {
             }
         }
         for (index, net) in self.source_ranges.iter().enumerate() {
-            if *net != net.trunc() {
+            if let Some(message) = never_met(*net) {
+                wrong(&format!("spec.constraints.sourceRanges[{index}]"), &message);
+            } else if *net != net.trunc() {
                 let message = format!(
                     "`{net}` has bits beyond its prefix; did you mean `{}`?",
                     net.trunc()
@@ -174,6 +176,20 @@ impl Constraints {
         }
     }
 }
+
+/// What is wrong with a network in which nobody ever is: addresses of IPv4 count as such, also in IPv6 (RFC 4291
+/// §2.5.5.2), so that a denial of it would deny nobody.
+fn never_met(net: IpNet) -> Option<String> {
+    let IpNet::V6(net) = net else { return None };
+    let v4 = net.network().to_ipv4_mapped()?;
+    let length = net.prefix_len().checked_sub(IPV4_MAPPED_BITS)?;
+    Some(format!(
+        "`{net}` is IPv4 written as IPv6; write `{v4}/{length}`"
+    ))
+}
+
+/// Bits before an IPv4 address in an IPv6 one.
+const IPV4_MAPPED_BITS: u8 = 96;
 
 impl TimeWindow {
     fn check(&self, path: &str, wrong: &mut impl FnMut(&str, &str)) {
