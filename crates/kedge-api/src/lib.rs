@@ -45,7 +45,7 @@ mod wire_enum;
 
 pub use assertion::{AgentKey, AgentPublicKey};
 pub use list::{List, WatchEvent};
-pub use login::{LoginMapping, MappedLogin};
+pub use login::{LocalPartTrust, LoginMapping, MappedLogin};
 pub use meta::{
     Condition, ConditionStatus, FieldError, ObjectMeta, Resource, ResourceVersion, Uid,
 };

@@ -3,7 +3,8 @@
 //! - `spec.sshUser` of the server wins;
 //! - else the configured claim, checked strictly and never rewritten;
 //! - a table of exceptions names the login for single values of it, whatever they look like;
-//! - `alice@corp.example` becomes `alice` only where the mapping lists that domain;
+//! - `alice@corp.example` becomes `alice` only where the mapping lists that domain, and only if it is the person's
+//!   verified `email`, or the mapping says that the issuer's word is enough;
 //! - a login the person asks for is taken as it is, and a policy must list it literally;
 //! - nothing to go by is a refusal, never a default user.
 
@@ -25,6 +26,8 @@ pub struct LoginMapping {
     pub claim: String,
     /// Mail domains whose local part is the login.
     pub local_part_domains: Vec<String>,
+    /// What it takes to believe that an address of these domains is the person's.
+    pub local_part_trust: LocalPartTrust,
     /// Logins for single values of the claim, compared as they are.
     pub exceptions: BTreeMap<String, Login>,
 }
@@ -34,8 +37,24 @@ impl Default for LoginMapping {
         Self {
             claim: "preferred_username".to_owned(),
             local_part_domains: Vec::new(),
+            local_part_trust: LocalPartTrust::default(),
             exceptions: BTreeMap::new(),
         }
+    }
+}
+
+closed_enum! {
+    /// What it takes to believe that a mail address is the person's, so that its local part may be their login.
+    ///
+    /// The claim `email` itself counts only with `email_verified`, whatever is said here: issuers fill it with what
+    /// people type.
+    #[derive(Default)]
+    LocalPartTrust, "trust in local parts" {
+        /// It is the claim `email` too, and the issuer says that it has verified that (`email_verified`).
+        #[default]
+        EmailVerified = "email-verified",
+        /// The issuer wrote it: addresses of the listed domains are its own to give, and nobody chooses theirs.
+        Issuer = "issuer",
     }
 }
 
@@ -84,9 +103,25 @@ pub enum LoginError {
         /// Its value, made printable.
         value: String,
     },
+    /// The claim is a mail address, and there is none in `email` that its issuer could have verified.
+    #[error(
+        "the claim `{claim}` is a mail address, and your identity has no claim `email` to vouch for it"
+    )]
+    EmailMissing {
+        /// The claim's name.
+        claim: String,
+    },
     /// The claim is a mail address that its issuer has not verified.
     #[error("the claim `email` is not verified by its issuer")]
     EmailNotVerified,
+    /// The claim is a mail address, and the one in `email` is another.
+    #[error(
+        "the claim `{claim}` is another mail address than the claim `email`, and only that one is ever verified"
+    )]
+    EmailOther {
+        /// The claim's name.
+        claim: String,
+    },
     /// The claim's text is no unix login.
     #[error("the claim `{claim}` names no legal login")]
     Illegal {
@@ -145,7 +180,9 @@ impl LoginMapping {
             Some(_) => return Err(LoginError::ClaimNotText { claim: claim() }),
         };
         if let Some(login) = self.exceptions.get(value) {
-            self.require_verified(principal)?;
+            if self.claim == EMAIL {
+                require_verified(principal)?;
+            }
             return Ok(login.clone());
         }
         let local = match value.rsplit_once('@') {
@@ -162,7 +199,7 @@ impl LoginMapping {
                         value,
                     });
                 }
-                self.require_verified(principal)?;
+                self.require_own(principal, local, domain)?;
                 local
             }
         };
@@ -172,12 +209,48 @@ impl LoginMapping {
         })
     }
 
-    /// A mail address is its owner's only once the issuer has verified it.
-    fn require_verified(&self, principal: &Principal) -> Result<(), LoginError> {
-        let verified = principal.claims.get("email_verified");
-        if self.claim == "email" && verified != Some(&serde_json::Value::Bool(true)) {
-            return Err(LoginError::EmailNotVerified);
+    /// A mail address is its owner's only once the issuer has verified it, and what issuers verify is the claim `email`.
+    fn require_own(
+        &self,
+        principal: &Principal,
+        local: &str,
+        domain: &str,
+    ) -> Result<(), LoginError> {
+        if self.claim == EMAIL {
+            return require_verified(principal);
         }
-        Ok(())
+        match self.local_part_trust {
+            LocalPartTrust::Issuer => return Ok(()),
+            LocalPartTrust::EmailVerified => {}
+        }
+        let claim = || Printable::new(&self.claim).to_string();
+        let email = match principal.claims.get(EMAIL) {
+            None | Some(serde_json::Value::Null) => {
+                return Err(LoginError::EmailMissing { claim: claim() });
+            }
+            Some(serde_json::Value::String(text)) => text.rsplit_once('@'),
+            Some(_) => {
+                return Err(LoginError::ClaimNotText {
+                    claim: EMAIL.to_owned(),
+                });
+            }
+        };
+        // Domains have no case. Local parts may have: to some servers `Alice` and `alice` are two people.
+        match email {
+            Some((user, host)) if user == local && host.eq_ignore_ascii_case(domain) => {
+                require_verified(principal)
+            }
+            Some(_) | None => Err(LoginError::EmailOther { claim: claim() }),
+        }
     }
 }
+
+fn require_verified(principal: &Principal) -> Result<(), LoginError> {
+    match principal.claims.get(EMAIL_VERIFIED) {
+        Some(serde_json::Value::Bool(true)) => Ok(()),
+        _ => Err(LoginError::EmailNotVerified),
+    }
+}
+
+const EMAIL: &str = "email";
+const EMAIL_VERIFIED: &str = "email_verified";

@@ -4,7 +4,7 @@
 
 use kedge_api::login::{LoginError, LoginOrigin};
 use kedge_api::resources::ServerSpec;
-use kedge_api::{AuthMethod, Login, LoginMapping, Principal, Standing};
+use kedge_api::{AuthMethod, LocalPartTrust, Login, LoginMapping, Principal, Standing};
 use serde_json::{Value, json};
 
 #[test]
@@ -83,9 +83,15 @@ fn local_parts_count_for_listed_domains_only() {
         ..LoginMapping::default()
     };
     let login = |claim: &str| {
-        mapping
-            .from_claims(&person(json!(claim)))
-            .map(|l| l.to_string())
+        // Whatever it is, the issuer has verified it.
+        let person = with_email(person(json!(claim)), json!(claim), json!(true));
+        let login = mapping.from_claims(&person);
+        let trusting = LoginMapping {
+            local_part_trust: LocalPartTrust::Issuer,
+            ..mapping.clone()
+        };
+        assert_eq!(trusting.from_claims(&person), login, "{claim}");
+        login.map(|login| login.to_string())
     };
     assert_eq!(login("alice@corp.example"), Ok("alice".to_owned()));
     assert_eq!(login("alice@CORP.example"), Ok("alice".to_owned()));
@@ -129,6 +135,120 @@ fn a_mail_address_counts_only_when_verified() {
             expected
         );
     }
+}
+
+/// Only `email` is ever verified, so an address elsewhere counts if it is the same.
+#[test]
+fn an_address_in_another_claim_counts_only_if_it_is_the_verified_mail_address() {
+    let mapping = LoginMapping {
+        local_part_domains: vec!["corp.example".into()],
+        ..LoginMapping::default()
+    };
+    let address = || person(json!("alice@corp.example"));
+    let claim = || "preferred_username".to_owned();
+    let missing = || Err(LoginError::EmailMissing { claim: claim() });
+    let other = || Err(LoginError::EmailOther { claim: claim() });
+    let not_text = || {
+        Err(LoginError::ClaimNotText {
+            claim: "email".into(),
+        })
+    };
+    for (email, verified, expected) in [
+        (
+            json!("alice@corp.example"),
+            json!(true),
+            Ok("alice".to_owned()),
+        ),
+        (
+            json!("alice@CORP.Example"),
+            json!(true),
+            Ok("alice".to_owned()),
+        ),
+        (
+            json!("alice@corp.example"),
+            json!(false),
+            Err(LoginError::EmailNotVerified),
+        ),
+        (
+            json!("alice@corp.example"),
+            json!("true"),
+            Err(LoginError::EmailNotVerified),
+        ),
+        (
+            json!("alice@corp.example"),
+            json!(1),
+            Err(LoginError::EmailNotVerified),
+        ),
+        (
+            json!("alice@corp.example"),
+            json!(null),
+            Err(LoginError::EmailNotVerified),
+        ),
+        (json!("mallory@corp.example"), json!(true), other()),
+        (json!("Alice@corp.example"), json!(true), other()),
+        (json!("alice@evil.example"), json!(true), other()),
+        (json!("alice@corp.example "), json!(true), other()),
+        (json!("x@alice@corp.example"), json!(true), other()),
+        (json!("alice"), json!(true), other()),
+        (json!(""), json!(true), other()),
+        (json!(null), json!(true), missing()),
+        (json!(["alice@corp.example"]), json!(true), not_text()),
+    ] {
+        let person = with_email(address(), email.clone(), verified.clone());
+        let login = mapping.from_claims(&person).map(|login| login.to_string());
+        assert_eq!(login, expected, "{email} {verified}");
+    }
+    assert_eq!(
+        mapping.from_claims(&address()).map(|l| l.to_string()),
+        missing()
+    );
+    // What is no address needs no mail address at all.
+    assert_eq!(
+        mapping.from_claims(&person(json!("alice"))).unwrap(),
+        "alice"
+    );
+}
+
+#[test]
+fn an_issuer_may_be_trusted_with_addresses_but_never_with_the_claim_email() {
+    let mapping: LoginMapping = serde_json::from_value(json!({
+        "claim": "upn", "local-part-domains": ["corp.example"], "local-part-trust": "issuer",
+    }))
+    .unwrap();
+    let named = |upn: &str| {
+        let mut person = person(json!("ignored"));
+        person.claims.insert("upn".into(), json!(upn));
+        person
+    };
+    for claims in [
+        named("alice@corp.example"),
+        with_email(
+            named("alice@corp.example"),
+            json!("mallory@evil.example"),
+            json!(false),
+        ),
+    ] {
+        assert_eq!(mapping.from_claims(&claims).unwrap(), "alice");
+    }
+    assert!(matches!(
+        mapping.from_claims(&named("alice@evil.example")),
+        Err(LoginError::DomainNotListed { .. })
+    ));
+    let mapping = LoginMapping {
+        claim: "email".into(),
+        ..mapping
+    };
+    let typed = with_email(
+        person(json!("ignored")),
+        json!("alice@corp.example"),
+        json!(false),
+    );
+    assert_eq!(
+        mapping.from_claims(&typed),
+        Err(LoginError::EmailNotVerified)
+    );
+    let unknown = json!({"local-part-trust": "everybody"});
+    assert!(serde_json::from_value::<LoginMapping>(unknown).is_err());
 }
 
 /// The table is compared with the claim as it is: what is in it is meant, whatever it looks like.
@@ -321,6 +441,12 @@ fn person(preferred_username: Value) -> Principal {
         authenticated_at: None,
         expires_at: None,
     }
+}
+
+fn with_email(mut person: Principal, email: Value, verified: Value) -> Principal {
+    person.claims.insert("email".into(), email);
+    person.claims.insert("email_verified".into(), verified);
+    person
 }
 
 fn login(text: &str) -> Login {

@@ -166,7 +166,7 @@ impl Config {
                 admins: self.admins.settle(source)?,
                 issuers: issuers::settle(self.issuers, source)?,
                 people: people::settle(self.people, source)?,
-                mapping: Arc::new(self.login.settle(source, "login")?),
+                mapping: Arc::new(self.login.settle_for_people(source)?),
             },
             log: self.log,
         })

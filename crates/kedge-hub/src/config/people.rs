@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use kedge_api::{ClaimName, Group, Login, LoginMapping, Principal, Standing, Subject, TokenHash};
+use kedge_api::{
+    ClaimName, Group, LocalPartTrust, Login, LoginMapping, Principal, Standing, Subject, TokenHash,
+};
 use kedge_service::{ConfigError, Source};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -30,6 +32,11 @@ pub struct LoginConfig {
     pub claim: Option<String>,
     /// Domains whose `alice@domain` becomes `alice`. With none, an address is refused.
     pub local_part_domains: Vec<String>,
+    /// Whose word it takes that an address of these domains is the person's. `email-verified`: it is the claim `email`
+    /// too, and the issuer says `email_verified: true`. `issuer`: that it stands in the claim is enough; only for
+    /// issuers that give addresses of these domains to their owners alone. Unless given, `email-verified`, and `issuer`
+    /// for people of the configuration. With `claim = "email"` it always takes `email_verified`.
+    pub local_part_trust: Option<LocalPartTrust>,
     /// Logins for single values of the claim: `{ "alice.smith" = "asmith" }`. They win over everything but
     /// `spec.sshUser`.
     pub exceptions: BTreeMap<String, String>,
@@ -125,9 +132,21 @@ impl AdminsConfig {
 }
 
 impl LoginConfig {
-    /// The mapping that `table` (`login`, `issuers[0].login`) describes.
+    /// The mapping that `[login]` describes, for people of the configuration: whoever wrote that wrote their claims too.
+    pub(super) fn settle_for_people(self, source: &Source) -> Result<LoginMapping, ConfigError> {
+        let said = self.local_part_trust;
+        Ok(LoginMapping {
+            local_part_trust: said.unwrap_or(LocalPartTrust::Issuer),
+            ..self.settle(source, "login")?
+        })
+    }
+
+    /// The mapping that `table` (`issuers[0].login`) describes, for people of an issuer.
     pub(super) fn settle(self, source: &Source, table: &str) -> Result<LoginMapping, ConfigError> {
-        let mut mapping = LoginMapping::default();
+        let mut mapping = LoginMapping {
+            local_part_trust: self.local_part_trust.unwrap_or_default(),
+            ..LoginMapping::default()
+        };
         if let Some(claim) = self.claim {
             claim
                 .parse::<ClaimName>()
@@ -146,6 +165,11 @@ impl LoginConfig {
             }
         }
         mapping.local_part_domains = self.local_part_domains;
+        if self.local_part_trust == Some(LocalPartTrust::Issuer) && mapping.claim == "email" {
+            let problem =
+                "has no meaning with `claim = \"email\"`, which counts only with `email_verified`";
+            return Err(source.refuse(&format!("{table}.local-part-trust"), problem));
+        }
         for (value, login) in self.exceptions {
             let login = login.parse::<Login>().map_err(|error| {
                 source.refuse(
