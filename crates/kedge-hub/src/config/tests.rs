@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use kedge_api::Standing;
+use kedge_api::{LocalPartTrust, Standing};
 use kedge_identity::Algorithm;
 use kedge_service::Source;
 
@@ -60,6 +60,8 @@ fn everything_that_can_be_said() {
         public-client-secret = "not-a-secret"
         authorization-parameters = {{ prompt = "consent" }}
         [issuers.login]
+        local-part-domains = ["corp.example"]
+        local-part-trust = "issuer"
         exceptions = {{ "alice.smith" = "asmith" }}
         [[issuers]]
         url = "http://127.0.0.1:8080/ci/"
@@ -106,6 +108,8 @@ fn everything_that_can_be_said() {
     assert_eq!(corp.algorithms, [Algorithm::Es384, Algorithm::Ps256]);
     assert_eq!(corp.mapping.claim, "preferred_username");
     assert_eq!(corp.mapping.exceptions["alice.smith"], "asmith");
+    assert_eq!(corp.mapping.local_part_trust, LocalPartTrust::Issuer);
+    assert_eq!(ci.mapping.local_part_trust, LocalPartTrust::EmailVerified);
     assert_eq!(ci.url, "http://127.0.0.1:8080/ci/");
     assert_eq!(ci.name, "127.0.0.1");
     assert_eq!(ci.standing, Standing::Foreign);
@@ -171,6 +175,28 @@ fn each_mistake_names_its_key() {
         let error = settle(text).unwrap_err();
         assert!(error.contains(wanted), "{text}: {error}");
     }
+}
+
+/// An issuer's people have their own address only if it is verified; those of the configuration have what it says.
+#[test]
+fn addresses_are_believed_without_a_word_of_people_of_the_configuration_only() {
+    let trusts = |text: &str| {
+        let roster = settle(text).unwrap().roster;
+        let issuers = roster.issuers.iter().map(|issuer| &issuer.mapping);
+        let mappings = std::iter::once(&roster.mapping).chain(issuers);
+        mappings
+            .map(|mapping| mapping.local_part_trust)
+            .collect::<Vec<_>>()
+    };
+    let (verified, issuer) = (LocalPartTrust::EmailVerified, LocalPartTrust::Issuer);
+    assert_eq!(trusts(&with_issuers(&[CORP])), [issuer, verified]);
+    let strict = format!(
+        "[login]\nlocal-part-trust = \"email-verified\"\n{}",
+        with_issuers(&[&format!(
+            "{CORP}\n[issuers.login]\nlocal-part-trust = \"issuer\""
+        )])
+    );
+    assert_eq!(trusts(&strict), [verified, issuer]);
 }
 
 #[test]
@@ -251,6 +277,14 @@ fn each_mistake_about_an_issuer_names_its_place_and_says_what_to_do() {
         (
             corp("[issuers.login]\nlocal-part-domains = [\"@corp\"]"),
             "`issuers[0].login.local-part-domains`",
+        ),
+        (
+            corp("[issuers.login]\nlocal-part-trust = \"everybody\""),
+            "issuers[0].login.local-part-trust",
+        ),
+        (
+            corp("[issuers.login]\nclaim = \"email\"\nlocal-part-trust = \"issuer\""),
+            "hub.toml:6:1: `issuers[0].login.local-part-trust`: has no meaning with `claim = \"email\"`",
         ),
         (
             second("url = \"https://id.example\"\naudiences = [\"a\"]\nname = \"b\""),
