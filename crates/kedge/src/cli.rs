@@ -87,7 +87,7 @@ pub enum Command {
         kedge login https://hub.example --token-file /run/secrets/token\n  \
         kedge login https://hub.example --token-command 'pass show kedge'\n  \
         kedge login https://hub.example --token-command \\\n    \
-        'cat /var/run/secrets/kubernetes.io/serviceaccount/token'   # in a pod"
+        'cat /var/run/secrets/kedge/token'                          # in a pod"
     )]
     Login(LoginArgs),
     /// Forget the login at a hub
