@@ -7,7 +7,7 @@
 use std::{collections::BTreeMap, time::Instant};
 
 use kedge_api::{
-    AccessPolicy, ObjectName, Resource, Time,
+    AccessPolicy, Issuer, ObjectName, Resource, Standing, Time,
     policy::{Decision, Outcome},
     rest::{HistoryRecord, Replay, ReplayChange, Verdict},
 };
@@ -22,6 +22,7 @@ use crate::{app::App, defaults, policies::Entry};
 pub struct Trial {
     stored: Vec<AccessPolicy>,
     tried: Vec<AccessPolicy>,
+    standings: BTreeMap<Issuer, Standing>,
 }
 
 /// There is no such policy to be left out.
@@ -30,7 +31,8 @@ pub struct Trial {
 pub struct NoSuchPolicy(pub ObjectName);
 
 impl Trial {
-    /// The stored policies, and what they become with some others in place of those of the same name and without some.
+    /// The stored policies, and what they become with some others in place of those of the same name and without some;
+    /// and where the people of each issuer stand now, as that is how policies will mean them.
     ///
     /// # Errors
     /// When a policy is to be left out that is not there.
@@ -38,6 +40,7 @@ impl Trial {
         stored: &[Entry],
         others: Vec<AccessPolicy>,
         without: &[ObjectName],
+        standings: BTreeMap<Issuer, Standing>,
     ) -> Result<Self, NoSuchPolicy> {
         let stored: Vec<_> = stored.iter().map(|entry| entry.policy().clone()).collect();
         let by_name = |policy: &AccessPolicy| (policy.metadata().name.clone(), policy.clone());
@@ -51,14 +54,22 @@ impl Trial {
         Ok(Self {
             stored,
             tried: tried.into_values().collect(),
+            standings,
         })
     }
 
     /// What a record's session would have come to; none when it comes to the same, or when there was nothing to decide.
-    fn judge(&self, record: &HistoryRecord) -> Option<(Decision, Decision)> {
-        let before = record.judge(&self.stored)?;
-        let after = record.judge(&self.tried)?;
-        (before.is_allowed() != after.is_allowed()).then_some((before, after))
+    fn judge(&self, record: &mut HistoryRecord) -> Option<(Decision, Decision)> {
+        let recorded = record.principal.standing;
+        // The people of an issuer that is trusted no more stand where they stood.
+        let now = self.standings.get(&record.principal.issuer);
+        record.principal.standing = now.copied().unwrap_or(recorded);
+        let before = record.judge(&self.stored);
+        let after = record.judge(&self.tried);
+        record.principal.standing = recorded;
+        before
+            .zip(after)
+            .filter(|(before, after)| before.is_allowed() != after.is_allowed())
     }
 }
 
@@ -136,7 +147,7 @@ fn look(
         budget.records = budget.records.saturating_add(1);
         answer.examined = answer.examined.saturating_add(1);
         let record = read(stored);
-        match record.and_then(|record| Some((trial.judge(&record)?, record))) {
+        match record.and_then(|mut record| Some((trial.judge(&mut record)?, record))) {
             None => answer.unchanged = answer.unchanged.saturating_add(1),
             Some(((before, after), record)) => {
                 budget.bytes = budget.bytes.saturating_add(stored.line.body.len());

@@ -162,8 +162,13 @@ pub(super) async fn replay(
         })?;
     }
     let after = cursor(request.continue_token.as_deref())?;
-    let trial = Trial::new(&rights.policies(), request.policies, &request.remove)
-        .map_err(|error| Status::bad_request(error.to_string()))?;
+    let trial = Trial::new(
+        &rights.policies(),
+        request.policies,
+        &request.remove,
+        app.people.standings(),
+    )
+    .map_err(|error| Status::bad_request(error.to_string()))?;
     let permit = Arc::clone(&app.history.replays)
         .try_acquire_owned()
         .map_err(|_| {

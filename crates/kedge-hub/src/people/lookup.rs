@@ -1,5 +1,7 @@
 //! What the configuration says of people who are not there.
 
+use std::collections::BTreeMap;
+
 use kedge_api::{Issuer, Principal, Standing, Subject};
 
 use super::{Directory, known};
@@ -15,6 +17,17 @@ impl Directory {
             .find(|person| person.subject == *user)?;
         let known = known(&roster, person);
         Some(Principal::clone(&known.principal))
+    }
+
+    /// Where the people of every issuer that is trusted stand.
+    #[must_use]
+    pub fn standings(&self) -> BTreeMap<Issuer, Standing> {
+        let roster = self.roster();
+        let issuers = roster.issuers.iter();
+        issuers
+            .map(|issuer| (issuer.url.clone().into(), issuer.standing))
+            .chain([(Issuer::of_configuration(), Standing::Home)])
+            .collect()
     }
 
     /// Whose people policies mean that name no issuer: the home issuer, or the configuration itself.

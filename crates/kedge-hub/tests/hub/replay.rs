@@ -3,10 +3,12 @@
 use http::StatusCode;
 use kedge_api::ServerPhase;
 use kedge_store::HistoryLine;
+use kedge_testkit::issuer::{Issuer, IssuerOptions, IssuerPerson};
 use serde_json::{Value, json};
 
-use crate::harness::{Hub, policy};
+use crate::harness::{Hub, PEOPLE, configuration, policy};
 use crate::history::{path_with, records, session};
+use crate::issuers::{hub_with, table};
 
 const LONG_AGO: &str = "2020-01-01T00:00:00Z";
 
@@ -102,6 +104,49 @@ async fn a_replay_finds_exactly_what_would_have_changed() {
     // Nothing was written.
     let list = hub.get("admin", "/accesspolicies").await.json();
     assert_eq!(list["items"].as_array().unwrap().len(), 2);
+}
+
+/// Whoever tries a policy wants to know whom it will let in: by the configuration of now.
+#[tokio::test]
+async fn policies_are_tried_with_the_home_issuer_of_now() {
+    let [corp, partner] = ["carol", "peter"].map(|name| {
+        let people = vec![IssuerPerson::new(name).groups(&["dev"])];
+        Issuer::start(IssuerOptions {
+            people,
+            ..IssuerOptions::default()
+        })
+        .unwrap()
+    });
+    let issuers = |at_home: &Issuer| {
+        let [corp, partner] = [("corp", &corp), ("partner", &partner)].map(|(name, issuer)| {
+            let home = issuer.url() == at_home.url();
+            table(issuer, name, &format!("home = {home}"))
+        });
+        corp + &partner
+    };
+    let (hub, _serving) = hub_with(&issuers(&corp)).await;
+    for (issuer, person) in [(&corp, "carol"), (&partner, "peter")] {
+        let token = issuer.id_token(person).unwrap();
+        let person = hub.try_connect(&token).await.unwrap();
+        assert!(person.open("web01", None).opened().await.is_err());
+    }
+    records(&hub, 2).await;
+
+    let developers = json!({ "subjects": {"groups": ["dev"]}, "servers": {"names": ["*"]}, "logins": ["{login}"] });
+    let question = json!({ "since": LONG_AGO, "policies": [policy("developers", developers)] });
+    let let_in = |user| words(&[[user, "web01", "no-policy", "allowed"]]);
+    let answer = replay(&hub, "admin", question.clone()).await;
+    assert_eq!(changes(&answer), let_in("carol"));
+    let configured =
+        |issuers: &str| configuration(std::path::Path::new("/nonexistent"), &PEOPLE, issuers);
+    hub.reload(&configured(&issuers(&partner)));
+    let answer = replay(&hub, "admin", question.clone()).await;
+    assert_eq!(changes(&answer), let_in("peter"));
+    // Nobody knows better of an issuer that has gone.
+    hub.reload(&configured(&table(&partner, "partner", "home = true")));
+    let answer = replay(&hub, "admin", question).await;
+    let both = [let_in("carol"), let_in("peter")].concat();
+    assert_eq!(changes(&answer), both);
 }
 
 #[tokio::test]
