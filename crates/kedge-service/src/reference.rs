@@ -159,8 +159,10 @@ fn optional(schema: &Value) -> Option<&Value> {
 fn kind(root: &Value, property: &Value) -> String {
     let (target, _) = resolve(root, property);
     if let Some(values) = target.get("enum").and_then(Value::as_array) {
+        // TOML has no null: that is what leaving an optional key out comes to.
         return values
             .iter()
+            .filter(|value| !value.is_null())
             .map(toml_value)
             .map(|value| format!("`{value}`"))
             .collect::<Vec<_>>()
