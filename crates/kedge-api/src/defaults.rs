@@ -16,6 +16,15 @@ pub const LINE_MAX_BYTES: usize = 128;
 pub const HUB_URL_MAX_BYTES: usize = 512;
 /// Bytes of an issuer's URL: a host name of [`NAME_MAX_BYTES`] and a path of several long parts.
 pub const ISSUER_MAX_BYTES: usize = 1024;
+/// Ports of this machine that an issuer may send browsers back to: as many logins at once, and each must be registered
+/// at the issuer by hand.
+pub const REDIRECT_PORTS_MAX: usize = 8;
+/// The lowest of them: below are those of the machine's own services, where no person may listen.
+pub const REDIRECT_PORT_MIN: u16 = 1024;
+/// Audiences, and authorized parties, of one issuer: a hub is called by a few names, and has a few clients.
+pub const AUDIENCES_MAX: usize = 32;
+/// Bytes of a client id, an audience or an authorized party: Google's have 73, a URL as an audience may have more.
+pub const CLIENT_ID_MAX_BYTES: usize = 512;
 /// The shortest [`Span`](crate::Span): moments are kept in whole seconds.
 pub const SPAN_MIN: Duration = Duration::from_secs(1);
 /// The longest [`Span`](crate::Span): ten years, after which nobody remembers why.

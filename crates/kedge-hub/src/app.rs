@@ -1,6 +1,6 @@
 //! What every part of the hub shares.
 
-use std::{net::IpAddr, sync::Arc};
+use std::{collections::BTreeSet, net::IpAddr, sync::Arc};
 
 use kedge_api::{
     HubId, Line,
@@ -165,14 +165,23 @@ impl App {
             .issuers
             .iter()
             .filter_map(|issuer| {
+                let client_id = issuer.client_id.clone()?;
+                let besides = |accepted: &BTreeSet<String>| {
+                    let mut besides = accepted.clone();
+                    besides.remove(&client_id);
+                    besides
+                };
                 Some(IssuerInfo {
                     name: issuer.name.clone(),
                     issuer: issuer.url.clone(),
-                    client_id: issuer.client_id.clone()?,
+                    audiences: besides(&issuer.audiences),
+                    authorized_parties: besides(&issuer.authorized_parties),
+                    client_id,
                     scopes: issuer.scopes.clone(),
                     public_client_secret: issuer.public_client_secret.clone(),
                     certificate_authorities: issuer.authorities.clone(),
                     authorization_parameters: issuer.authorization_parameters.clone(),
+                    redirect_ports: issuer.redirect_ports.clone(),
                 })
             })
             .collect();

@@ -120,8 +120,9 @@ pub const PEOPLE: usize = 1_000;
 /// Issuers that a configuration may list: each is asked for its keys every hour, and `/ready` has a line for each.
 pub const ISSUERS: usize = 32;
 
-/// Bytes of a client id, an audience or an authorized party: Google's have 73, a URL as an audience may have more.
-pub const CLIENT_ID_BYTES: usize = 512;
+/// Bytes of the audiences and authorized parties of all issuers that people log in at: everybody who asks what the hub
+/// is reads them, as they do the authorities.
+pub const ALL_AUDIENCES_BYTES: usize = 16 * 1024;
 
 /// Bytes of a file with an issuer's authorities: a company has three certificates of 2 KiB there, and no list of the whole
 /// world's.
@@ -139,19 +140,6 @@ pub const USER_CLAIM: &str = "sub";
 
 /// The claim that lists groups, as most providers call it.
 pub const GROUPS_CLAIM: &str = "groups";
-
-/// Parameters of the authorization request that the login sets itself.
-pub const OWN_PARAMETERS: [&str; 9] = [
-    "client_id",
-    "code_challenge",
-    "code_challenge_method",
-    "nonce",
-    "redirect_uri",
-    "response_mode",
-    "response_type",
-    "scope",
-    "state",
-];
 
 /// Join tokens made at once without a name before giving up on a free one: 36^10 names make one try enough.
 pub const TOKEN_NAME_TRIES: u32 = 3;

@@ -157,6 +157,54 @@ fn what_the_issuer_does_wrong_is_said_and_leaves_nothing_behind() -> Result<()> 
 }
 
 #[test]
+fn an_issuer_that_knows_some_ports_only_has_one_of_them_or_a_code() -> Result<()> {
+    let (hub, issuer) = (FakeHub::start()?, issuer()?);
+    hub.trust(&[("corp", &issuer)]);
+    let busy = TcpListener::bind("127.0.0.1:0")?;
+    let port = busy.local_addr()?.port();
+    hub.state().issuers[0]["redirectPorts"] = json!([port]);
+    let person = Person::new()?;
+    let run = person.kedge(["login", &hub.url()]);
+    let run = run.env("BROWSER", person.browser("url")?);
+    let ran = run.run()?.exits(1)?.says(&[
+        &format!("cannot listen on port {port} of 127.0.0.1"),
+        // As the person called it: it has no name here yet.
+        &format!("hint: kedge login {} --device\n", hub.url()),
+    ])?;
+    assert_eq!(ran.out(), "");
+    nothing_is_stored(&person);
+    drop(busy);
+    let (live, url) = person.begin_login(&["login", &hub.url()])?;
+    let expected = format!("redirect_uri=http%3A%2F%2F127.0.0.1%3A{port}%2Fcallback");
+    assert!(url.contains(&expected), "{url}");
+    Browser::new("alice").open(&url)?;
+    live.finish(PATIENCE)?.success()?;
+    // What renews the login goes by what the hub said then.
+    assert_eq!(person.stored()?["redirectPorts"], json!([port]));
+    Ok(())
+}
+
+#[test]
+fn a_token_for_others_too_is_taken_where_the_hub_takes_it() -> Result<()> {
+    let (hub, issuer) = (FakeHub::start()?, issuer()?);
+    hub.trust(&[("corp", &issuer)]);
+    let both =
+        json!({"aud": [issuer.client_id(), "https://hub.example"], "azp": issuer.client_id()});
+    issuer.misbehave(Misbehaviour::TokensWith(both.as_object().cloned().unwrap()));
+    let person = Person::new()?;
+    let ran = person.log_in(&["login", &hub.url()], "alice")?.exits(1)?;
+    assert!(ran.err().contains("cannot be believed"), "{ran}");
+    nothing_is_stored(&person);
+    hub.state().issuers[0]["audiences"] = json!(["https://hub.example"]);
+    person.log_in(&["login", &hub.url()], "alice")?.success()?;
+    assert_eq!(
+        person.stored()?["audiences"],
+        json!(["https://hub.example"])
+    );
+    Ok(())
+}
+
+#[test]
 fn ctrl_c_ends_a_login_with_130_and_nothing_stored() -> Result<()> {
     let (hub, issuer) = (FakeHub::start()?, issuer()?);
     hub.trust(&[("corp", &issuer)]);

@@ -73,10 +73,36 @@ pub struct IssuerInfo {
     /// The authorities that vouch for its certificate, in PEM, where they are not the system's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub certificate_authorities: Option<String>,
-    /// What else to put into the authorization request.
+    /// What else to put into the authorization request; none of [`OWN_PARAMETERS`].
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub authorization_parameters: BTreeMap<String, String>,
+    /// The ports of 127.0.0.1 that it may send the browser back to, in the order they are tried; none means any.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub redirect_ports: Vec<u16>,
+    /// Audiences that the hub accepts besides `client_id`.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub audiences: BTreeSet<String>,
+    /// Authorized parties that the hub accepts besides `client_id`.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub authorized_parties: BTreeSet<String>,
 }
+
+/// Parameters of the authorization request that the login sets itself, or that would stand in for those: they make it
+/// this login, and no other.
+pub const OWN_PARAMETERS: [&str; 12] = [
+    "client_id",
+    "client_secret",
+    "code_challenge",
+    "code_challenge_method",
+    "nonce",
+    "redirect_uri",
+    "request",
+    "request_uri",
+    "response_mode",
+    "response_type",
+    "scope",
+    "state",
+];
 
 /// `POST …/enrollments`: an agent asks to become a server.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

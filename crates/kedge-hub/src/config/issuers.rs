@@ -6,6 +6,10 @@ use std::{
     sync::Arc,
 };
 
+use kedge_api::defaults::{
+    AUDIENCES_MAX, CLIENT_ID_MAX_BYTES, REDIRECT_PORT_MIN, REDIRECT_PORTS_MAX,
+};
+use kedge_api::rest::OWN_PARAMETERS;
 use kedge_api::{ClaimName, IssuerUrl, Line, LoginMapping, Standing};
 use kedge_identity::Algorithm;
 use kedge_service::{ConfigError, Source, files};
@@ -56,6 +60,11 @@ pub struct IssuerConfig {
     /// More parameters of the authorization request: `{ prompt = "consent" }`.
     #[serde(default)]
     pub authorization_parameters: BTreeMap<String, String>,
+    /// The ports of 127.0.0.1 that `kedge login` waits on for the browser, the first that is free: `[8400, 8401]`. For
+    /// issuers that want each redirect URI registered with its port, `http://127.0.0.1:8400/callback`. Unless given, any
+    /// free port.
+    #[serde(default)]
+    pub redirect_ports: Vec<u16>,
     /// How this issuer's people become unix users.
     #[serde(default)]
     pub login: LoginConfig,
@@ -90,8 +99,21 @@ pub struct IssuerSettings {
     pub public_client_secret: Option<String>,
     /// More parameters of the authorization request.
     pub authorization_parameters: BTreeMap<String, String>,
+    /// Where the browser comes back to; none means any port.
+    pub redirect_ports: Vec<u16>,
     /// How its people become unix users.
     pub mapping: Arc<LoginMapping>,
+}
+
+impl IssuerSettings {
+    /// Bytes of what people's logins are told to accept.
+    fn told_bytes(&self) -> usize {
+        if self.client_id.is_none() {
+            return 0;
+        }
+        let texts = self.audiences.iter().chain(&self.authorized_parties);
+        texts.map(String::len).sum()
+    }
 }
 
 pub(super) fn settle(
@@ -104,7 +126,7 @@ pub(super) fn settle(
     let said: Vec<_> = issuers.iter().map(|issuer| issuer.home).collect();
     let home = home(&said, source)?;
     let mut settled: Vec<Arc<IssuerSettings>> = Vec::with_capacity(issuers.len());
-    let mut authorities = 0;
+    let (mut authorities, mut audiences) = (0, 0);
     for (index, issuer) in issuers.into_iter().enumerate() {
         let standing = if home == Some(index) {
             Standing::Home
@@ -121,6 +143,15 @@ pub(super) fn settle(
                 defaults::ALL_AUTHORITIES_BYTES
             );
             return Err(at.refuse("ca-file", problem));
+        }
+        audiences += issuer.told_bytes();
+        if audiences > defaults::ALL_AUDIENCES_BYTES {
+            let problem = format!(
+                "with it the issuers' audiences and authorized parties have more than {} bytes, and everybody who asks \
+                 how to log in reads all of them",
+                defaults::ALL_AUDIENCES_BYTES
+            );
+            return Err(at.refuse("audiences", problem));
         }
         if settled.iter().any(|other| other.url == issuer.url) {
             let problem =
@@ -196,7 +227,9 @@ impl IssuerConfig {
                 .parse::<Line>()
                 .map_err(|error| at.refuse("url", format!("{error}; give the issuer a `name`")))?,
         };
+        self.check_texts(at)?;
         self.check_client(at)?;
+        check_ports(&self.redirect_ports, at)?;
         let algorithms = match &self.algorithms {
             Some(words) => algorithms(words, at)?,
             None => Algorithm::DEFAULT.to_vec(),
@@ -233,16 +266,25 @@ impl IssuerConfig {
             authorities,
             public_client_secret: self.public_client_secret,
             authorization_parameters: self.authorization_parameters,
+            redirect_ports: self.redirect_ports,
             mapping: Arc::new(self.login.settle(at.source, &at.key("login"))?),
             client_id: self.client_id,
         })
     }
 
-    /// What belongs to logging in, and what stands in for it.
-    fn check_client(&self, at: &At<'_>) -> Result<(), ConfigError> {
+    /// Who a token may be for.
+    fn check_texts(&self, at: &At<'_>) -> Result<(), ConfigError> {
+        for (key, texts) in [
+            ("audiences", &self.audiences),
+            ("authorized-parties", &self.authorized_parties),
+        ] {
+            if texts.len() > AUDIENCES_MAX {
+                return Err(at.refuse(key, format!("lists more than {AUDIENCES_MAX}")));
+            }
+        }
         let printable = |text: &str| {
             !text.is_empty()
-                && text.len() <= defaults::CLIENT_ID_BYTES
+                && text.len() <= CLIENT_ID_MAX_BYTES
                 && !text.chars().any(char::is_control)
         };
         let texts = self
@@ -263,13 +305,17 @@ impl IssuerConfig {
         for (key, text) in texts {
             if !printable(text) {
                 let problem = format!(
-                    "`{}` is empty, longer than {} bytes, or has control characters in it",
-                    text.escape_debug(),
-                    defaults::CLIENT_ID_BYTES
+                    "`{}` is empty, longer than {CLIENT_ID_MAX_BYTES} bytes, or has control characters in it",
+                    text.escape_debug()
                 );
                 return Err(at.refuse(key, problem));
             }
         }
+        Ok(())
+    }
+
+    /// What belongs to logging in, and what stands in for it.
+    fn check_client(&self, at: &At<'_>) -> Result<(), ConfigError> {
         if self.client_id.is_none() {
             if self.audiences.is_empty() {
                 let problem =
@@ -283,6 +329,7 @@ impl IssuerConfig {
                     "authorization-parameters",
                     !self.authorization_parameters.is_empty(),
                 ),
+                ("redirect-ports", !self.redirect_ports.is_empty()),
             ];
             if let Some((key, _)) = unused.iter().find(|(_, there)| *there) {
                 let problem = "has no meaning without `client-id`: nobody logs in at this issuer";
@@ -291,8 +338,9 @@ impl IssuerConfig {
         }
         for (name, value) in &self.authorization_parameters {
             let shown = name.escape_debug();
-            if defaults::OWN_PARAMETERS.contains(&name.as_str()) {
-                let problem = format!("`{shown}` is set by the login itself");
+            if OWN_PARAMETERS.contains(&name.as_str()) {
+                let problem =
+                    format!("`{shown}` is set by the login itself, or would stand in for what is");
                 return Err(at.refuse("authorization-parameters", problem));
             }
             let plain = |c: u8| c.is_ascii_alphanumeric() || matches!(c, b'_' | b'-' | b'.');
@@ -331,6 +379,25 @@ fn algorithms(words: &[String], at: &At<'_>) -> Result<Vec<Algorithm>, ConfigErr
         return Err(at.refuse("algorithms", problem));
     }
     Ok(known)
+}
+
+/// Ports that a person may listen on, each once.
+fn check_ports(ports: &[u16], at: &At<'_>) -> Result<(), ConfigError> {
+    let refuse = |problem| Err(at.refuse("redirect-ports", problem));
+    if ports.len() > REDIRECT_PORTS_MAX {
+        return refuse(format!("lists more than {REDIRECT_PORTS_MAX}"));
+    }
+    for (index, port) in ports.iter().enumerate() {
+        if *port < REDIRECT_PORT_MIN {
+            return refuse(format!(
+                "{port} is below {REDIRECT_PORT_MIN}, where people may not listen"
+            ));
+        }
+        if ports.iter().take(index).any(|earlier| earlier == port) {
+            return refuse(format!("{port} is listed twice"));
+        }
+    }
+    Ok(())
 }
 
 /// Scopes as RFC 6749 §3.3 has them.

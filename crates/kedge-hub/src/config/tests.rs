@@ -59,6 +59,7 @@ fn everything_that_can_be_said() {
         home = true
         public-client-secret = "not-a-secret"
         authorization-parameters = {{ prompt = "consent" }}
+        redirect-ports = [8401, 1024, 65535]
         [issuers.login]
         local-part-domains = ["corp.example"]
         local-part-trust = "issuer"
@@ -105,6 +106,7 @@ fn everything_that_can_be_said() {
         corp.authorized_parties.contains("kedge") && corp.authorized_parties.contains("gateway")
     );
     assert_eq!(corp.scopes, ["openid", "groups"]);
+    assert_eq!(corp.redirect_ports, [8401, 1024, 65535]);
     assert_eq!(corp.algorithms, [Algorithm::Es384, Algorithm::Ps256]);
     assert_eq!(corp.mapping.claim, "preferred_username");
     assert_eq!(corp.mapping.exceptions["alice.smith"], "asmith");
@@ -214,6 +216,35 @@ fn with_issuers(issuers: &[&str]) -> String {
 
 const CORP: &str = "url = \"https://id.example\"\nclient-id = \"kedge\"";
 
+/// Texts of this length, each another.
+fn texts(count: usize, length: usize) -> Vec<String> {
+    (0..count)
+        .map(|number| format!("{number:0length$}"))
+        .collect()
+}
+
+#[test]
+fn no_configuration_sets_what_makes_a_login_this_one() {
+    for name in kedge_api::rest::OWN_PARAMETERS {
+        let issuer = format!("{CORP}\nauthorization-parameters = {{ {name} = \"x\" }}");
+        let error = settle(&with_issuers(&[&issuer])).unwrap_err();
+        let wanted = format!(
+            "hub.toml:4:1: `issuers[0].authorization-parameters`: `{name}` is set by the login itself"
+        );
+        assert!(error.contains(&wanted), "{error}");
+    }
+}
+
+#[test]
+fn audiences_that_no_login_is_told_of_do_not_count_to_what_everybody_reads() {
+    let workloads = format!(
+        "url = \"https://ci.example\"\naudiences = {:?}\nhome = false",
+        texts(32, 512)
+    );
+    let home = format!("{CORP}\naudiences = {:?}\nhome = true", texts(31, 512));
+    assert!(settle(&with_issuers(&[&home, &workloads])).is_ok());
+}
+
 #[test]
 fn each_mistake_about_an_issuer_names_its_place_and_says_what_to_do() {
     let corp = |more: &str| with_issuers(&[&format!("{CORP}\n{more}")]);
@@ -269,6 +300,46 @@ fn each_mistake_about_an_issuer_names_its_place_and_says_what_to_do() {
         (
             corp("authorization-parameters = { state = \"x\" }"),
             "`state` is set by the login itself",
+        ),
+        (
+            corp("redirect-ports = [8400, 8401, 8400]"),
+            "hub.toml:4:1: `issuers[0].redirect-ports`: 8400 is listed twice",
+        ),
+        (
+            corp("redirect-ports = [1023]"),
+            "`issuers[0].redirect-ports`: 1023 is below 1024",
+        ),
+        (corp("redirect-ports = [0]"), "0 is below 1024"),
+        (corp("redirect-ports = [65536]"), "65536"),
+        (corp("redirect-ports = [-1]"), "-1"),
+        (
+            corp("redirect-ports = [2001, 2002, 2003, 2004, 2005, 2006, 2007, 2008, 2009]"),
+            "`issuers[0].redirect-ports`: lists more than 8",
+        ),
+        (
+            with_issuers(&[
+                "url = \"https://id.example\"\naudiences = [\"a\"]\nredirect-ports = [8400]",
+            ]),
+            "hub.toml:4:1: `issuers[0].redirect-ports`: has no meaning without `client-id`",
+        ),
+        (
+            corp(&format!("audiences = {:?}", texts(33, 1))),
+            "`issuers[0].audiences`: lists more than 32",
+        ),
+        (
+            corp(&format!("authorized-parties = {:?}", texts(33, 1))),
+            "`issuers[0].authorized-parties`: lists more than 32",
+        ),
+        (
+            corp(&format!("audiences = {:?}", texts(1, 513))),
+            "longer than 512 bytes",
+        ),
+        (
+            corp(&format!(
+                "audiences = {0:?}\nauthorized-parties = {0:?}",
+                texts(32, 300)
+            )),
+            "`issuers[0].audiences`: with it the issuers' audiences and authorized parties have more than 16384 bytes",
         ),
         (
             corp("[issuers.login]\nexceptions = { \"a\" = \"../x\" }"),

@@ -97,6 +97,30 @@ async fn discovery_lists_those_that_people_log_in_at() {
 }
 
 #[tokio::test]
+async fn discovery_says_what_a_login_has_to_go_by() {
+    let rules = "audiences = [\"https://hub.example\"]\nauthorized-parties = [\"gateway\"]\n\
+                 redirect-ports = [8401, 8400]\nhome = true";
+    let (one, other) = (issuer(), issuer());
+    let tables = [
+        table(&one, "corp", rules),
+        table(&other, "partners", "home = false"),
+    ];
+    let hub = Hub::with(&tables.concat()).await;
+    let discovery = hub
+        .ask_with(None, http::Method::GET, "/.well-known/kedge", None)
+        .await
+        .json();
+    let issuers = &discovery["authentication"]["issuers"];
+    assert_eq!(issuers[0]["redirectPorts"], json!([8401, 8400]));
+    // The client is among them without saying so.
+    assert_eq!(issuers[0]["audiences"], json!(["https://hub.example"]));
+    assert_eq!(issuers[0]["authorizedParties"], json!(["gateway"]));
+    for key in ["redirectPorts", "audiences", "authorizedParties"] {
+        assert_eq!(issuers[1].get(key), None, "{issuers}");
+    }
+}
+
+#[tokio::test]
 async fn an_issuer_that_is_down_at_the_start_stops_neither_the_hub_nor_others_and_is_back_without_a_restart()
  {
     let mut issuer = issuer();

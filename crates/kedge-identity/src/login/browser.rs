@@ -43,14 +43,15 @@ struct Sent {
 }
 
 impl Provider {
-    /// Sends the person's browser to the issuer and waits for its answer on a free port of 127.0.0.1. `open` is
-    /// called once, with the address to open, when the port is there; that it opened nothing is no failure: the person
+    /// Sends the person's browser to the issuer and waits for its answer on a free port of 127.0.0.1, one of
+    /// those that the issuer knows where it wants to know them. `open` is called once, with the address to open, when the
+    /// port is there; that it opened nothing is no failure: the person
     /// may open the address themselves, on this machine.
     ///
     /// # Errors
     ///
-    /// [`LoginFlowError::Deadline`], [`LoginFlowError::Refused`], [`LoginFlowError::MixUp`], [`LoginFlowError::Token`],
-    /// and whatever else an issuer may do. The page in the browser says the same.
+    /// [`LoginFlowError::Listen`], [`LoginFlowError::PortsTaken`], [`LoginFlowError::Deadline`],
+    /// [`LoginFlowError::Refused`], [`LoginFlowError::MixUp`], [`LoginFlowError::Token`], and whatever else an issuer may do. The page in the browser says the same.
     ///
     /// # Cancel safety
     ///
@@ -60,7 +61,7 @@ impl Provider {
         options: BrowserOptions,
         open: impl FnOnce(&Url),
     ) -> Result<TokenSet, LoginFlowError> {
-        let redirect = Redirect::listen().await.map_err(LoginFlowError::Listen)?;
+        let redirect = Redirect::listen(&self.client.issuer, &self.client.redirect_ports).await?;
         let address = redirect.url();
         let begun = (self.client.clock)();
         let redirect_url = RedirectUrl::new(address.clone())

@@ -93,6 +93,19 @@ pub enum LoginFlowError {
         /// Which one.
         name: String,
     },
+    /// Every port that the issuer may send the browser back to is in use.
+    #[error(
+        "cannot listen on {} of 127.0.0.1, and {issuer} sends browsers back to no other",
+        any_of(ports)
+    )]
+    PortsTaken {
+        /// The issuer.
+        issuer: IssuerUrl,
+        /// The ports that were tried.
+        ports: Vec<u16>,
+        /// What is wrong with the last of them.
+        source: io::Error,
+    },
     /// The issuer, or the person, said no.
     #[error("{issuer} refused the login: {refusal}")]
     Refused {
@@ -199,6 +212,14 @@ fn minutes(time: Duration) -> String {
     match time.as_secs() {
         seconds if seconds >= 60 && seconds % 60 == 0 => format!("{} min", seconds / 60),
         seconds => format!("{seconds} s"),
+    }
+}
+
+fn any_of(ports: &[u16]) -> String {
+    let texts: Vec<_> = ports.iter().map(u16::to_string).collect();
+    match texts.as_slice() {
+        [only] => format!("port {only}"),
+        _ => format!("any of the ports {}", texts.join(", ")),
     }
 }
 

@@ -25,6 +25,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
+use kedge_api::defaults::{
+    AUDIENCES_MAX, CLIENT_ID_MAX_BYTES, REDIRECT_PORT_MIN, REDIRECT_PORTS_MAX,
+};
+use kedge_api::rest::OWN_PARAMETERS;
 use kedge_api::{IssuerUrl, Subject, Time};
 use openidconnect::OAuth2TokenResponse as _;
 use secrecy::SecretString;
@@ -52,6 +56,12 @@ pub struct LoginClient {
     pub scopes: Vec<String>,
     /// What else the authorization endpoint is told, such as `prompt` or `access_type`.
     pub authorization_parameters: BTreeMap<String, String>,
+    /// The ports of 127.0.0.1 that the issuer may send the browser back to, in the order they are tried; none means any.
+    pub redirect_ports: Vec<u16>,
+    /// Audiences (`aud`) of an ID token that are accepted besides `client_id`, because the hub accepts them.
+    pub audiences: BTreeSet<String>,
+    /// Authorized parties (`azp`) of an ID token that are accepted besides `client_id`, for the same reason.
+    pub authorized_parties: BTreeSet<String>,
     /// How to reach the issuer.
     pub http: HttpClient,
     /// What time it is.
@@ -98,8 +108,8 @@ impl LoginClient {
         let flows = exchange::flows(&self, &metadata)?;
         let rules = IssuerRules {
             url: self.issuer.clone(),
-            audiences: BTreeSet::from([self.client_id.clone()]),
-            authorized_parties: BTreeSet::from([self.client_id.clone()]),
+            audiences: self.with_client(&self.audiences),
+            authorized_parties: self.with_client(&self.authorized_parties),
             algorithms: metadata.algorithms.clone(),
             user_claim: "sub".to_owned(),
             // The hub's business, and under the name that its configuration has for them.
@@ -115,7 +125,13 @@ impl LoginClient {
         })
     }
 
-    /// What a hub, honest or not, may not make us send.
+    fn with_client(&self, accepted: &BTreeSet<String>) -> BTreeSet<String> {
+        let mut accepted = accepted.clone();
+        accepted.insert(self.client_id.clone());
+        accepted
+    }
+
+    /// What a hub, honest or not, may not make us do.
     fn check(&self) -> Result<(), LoginFlowError> {
         let refused = |what, name: &str| LoginFlowError::Parameter {
             what,
@@ -124,7 +140,7 @@ impl LoginClient {
         if let Some(name) = self
             .authorization_parameters
             .keys()
-            .find(|name| OURS.contains(&name.as_str()))
+            .find(|name| OWN_PARAMETERS.contains(&name.as_str()))
         {
             return Err(refused("parameter", name));
         }
@@ -135,10 +151,27 @@ impl LoginClient {
                     .bytes()
                     .all(|b| b.is_ascii_graphic() && b != b'"' && b != b'\\')
         };
-        match self.scopes.iter().find(|scope| !is_scope(scope)) {
-            Some(scope) => Err(refused("scope", scope)),
-            None => Ok(()),
+        if let Some(scope) = self.scopes.iter().find(|scope| !is_scope(scope)) {
+            return Err(refused("scope", scope));
         }
+        let mut ports = self.redirect_ports.iter().enumerate();
+        if let Some((_, port)) =
+            ports.find(|(index, port)| *index >= REDIRECT_PORTS_MAX || **port < REDIRECT_PORT_MIN)
+        {
+            return Err(refused("redirect port", &port.to_string()));
+        }
+        for (what, texts) in [
+            ("audience", &self.audiences),
+            ("authorized party", &self.authorized_parties),
+        ] {
+            let mut texts = texts.iter().enumerate();
+            if let Some((_, text)) = texts
+                .find(|(index, text)| *index >= AUDIENCES_MAX || text.len() > CLIENT_ID_MAX_BYTES)
+            {
+                return Err(refused(what, text));
+            }
+        }
+        Ok(())
     }
 }
 
@@ -217,22 +250,6 @@ fn scopes(wanted: &[String], offered: Option<&[String]>) -> Vec<String> {
     }
     scopes
 }
-
-/// Parameters of the authorization request that make it this login, and no other.
-const OURS: [&str; 12] = [
-    "client_id",
-    "client_secret",
-    "code_challenge",
-    "code_challenge_method",
-    "nonce",
-    "redirect_uri",
-    "request",
-    "request_uri",
-    "response_mode",
-    "response_type",
-    "scope",
-    "state",
-];
 
 #[cfg(test)]
 mod tests;

@@ -54,9 +54,27 @@ pub(super) struct Expected {
 }
 
 impl Redirect {
-    /// Takes a free port of 127.0.0.1.
-    pub(super) async fn listen() -> io::Result<Self> {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+    /// Takes a port of 127.0.0.1: the first of these that is free, or any where none is given.
+    pub(super) async fn listen(issuer: &IssuerUrl, ports: &[u16]) -> Result<Self, LoginFlowError> {
+        if ports.is_empty() {
+            return Self::bind(0).await.map_err(LoginFlowError::Listen);
+        }
+        let mut last = None;
+        for port in ports {
+            match Self::bind(*port).await {
+                Ok(redirect) => return Ok(redirect),
+                Err(error) => last = Some(error),
+            }
+        }
+        Err(LoginFlowError::PortsTaken {
+            issuer: issuer.clone(),
+            ports: ports.to_vec(),
+            source: last.unwrap_or_else(|| io::ErrorKind::AddrInUse.into()),
+        })
+    }
+
+    async fn bind(port: u16) -> io::Result<Self> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await?;
         let authority = listener.local_addr()?.to_string();
         Ok(Self {
             listener,

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use kedge_identity::VerifyError;
-use kedge_identity::login::{BrowserOptions, LoginFlowError, Provider};
+use kedge_identity::login::{BrowserOptions, LoginClient, LoginFlowError, Provider};
 use kedge_testkit::issuer::Misbehaviour;
 use secrecy::ExposeSecret as _;
 use serde_json::json;
@@ -120,6 +120,91 @@ async fn a_hub_cannot_choose_what_makes_a_login_this_one() {
         ));
     }
     assert_eq!(issuer.requests().values().sum::<u64>(), 0);
+}
+
+#[tokio::test]
+async fn what_a_hub_says_of_ports_and_audiences_has_bounds() {
+    type Say = fn(&mut LoginClient);
+    let issuer = issuer();
+    let cases: [(Say, &str, &str); 6] = [
+        (
+            |it| it.redirect_ports = vec![8400, 1023],
+            "redirect port",
+            "1023",
+        ),
+        (|it| it.redirect_ports = vec![0], "redirect port", "0"),
+        (
+            |it| it.redirect_ports = (2001..=2009).collect(),
+            "redirect port",
+            "2009",
+        ),
+        (
+            |it| it.audiences = (10..=42).map(|n| n.to_string()).collect(),
+            "audience",
+            "42",
+        ),
+        (
+            |it| it.authorized_parties = (10..=42).map(|n| n.to_string()).collect(),
+            "authorized party",
+            "42",
+        ),
+        (
+            |it| it.audiences = ["x".repeat(513)].into(),
+            "audience",
+            "xxx",
+        ),
+    ];
+    for (say, expected, which) in cases {
+        let mut client = client(&issuer);
+        say(&mut client);
+        let error = client.discover().await.unwrap_err();
+        let LoginFlowError::Parameter { what, name } = &error else {
+            panic!("{error:?}")
+        };
+        assert_eq!(*what, expected);
+        assert!(name.starts_with(which), "{name}");
+        assert!(error.to_string().len() < 500, "{error}");
+    }
+    assert_eq!(issuer.requests().values().sum::<u64>(), 0);
+    let mut client = client(&issuer);
+    client.redirect_ports = vec![1024, 2002, 2003, 2004, 2005, 2006, 2007, u16::MAX];
+    client.audiences = (10..=41).map(|n| n.to_string()).collect();
+    assert!(client.discover().await.is_ok());
+}
+
+#[tokio::test]
+async fn a_token_for_others_too_is_believed_where_the_hub_believes_it() {
+    let issuer = issuer();
+    let ours = issuer.client_id().to_owned();
+    for (aud, azp, believed) in [
+        (json!([ours, "https://hub.example"]), json!(ours), true),
+        (json!("https://hub.example"), json!(ours), true),
+        (json!([ours]), json!("gateway"), true),
+        (json!([ours, "gateway"]), json!("gateway"), true),
+        (
+            json!([ours, "https://hub.example", "x"]),
+            json!(ours),
+            false,
+        ),
+        (json!([ours]), json!("https://hub.example"), false),
+        (json!("gateway"), json!("gateway"), false),
+    ] {
+        issuer.misbehave(Misbehaviour::TokensWith(claims(
+            json!({ "aud": aud, "azp": azp }),
+        )));
+        let (result, _) = log_in(&provider(&issuer).await, "alice").await;
+        let plain = result.unwrap_err();
+        assert!(
+            matches!(plain, LoginFlowError::Token { .. }),
+            "{aud} {azp}: {plain:?}"
+        );
+        let mut client = client(&issuer);
+        client.audiences = ["https://hub.example".to_owned()].into();
+        client.authorized_parties = ["gateway".to_owned()].into();
+        let (result, _) = log_in(&client.discover().await.unwrap(), "alice").await;
+        assert_eq!(result.is_ok(), believed, "{aud} {azp}: {result:?}");
+        issuer.behave();
+    }
 }
 
 #[tokio::test]

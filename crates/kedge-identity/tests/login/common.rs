@@ -1,6 +1,6 @@
 //! An issuer, a client of it, and somebody with a browser.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -29,6 +29,9 @@ pub(crate) fn client(issuer: &Issuer) -> LoginClient {
         public_client_secret: None,
         scopes: scopes.map(str::to_owned).to_vec(),
         authorization_parameters: BTreeMap::new(),
+        redirect_ports: Vec::new(),
+        audiences: BTreeSet::new(),
+        authorized_parties: BTreeSet::new(),
         http: web(Timeouts::default()),
         clock: now,
     }

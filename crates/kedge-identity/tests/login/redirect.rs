@@ -188,6 +188,46 @@ async fn a_login_that_is_given_up_leaves_nothing_behind() {
     assert!(matches!(end.await.unwrap(), Ok(0) | Err(_)));
 }
 
+#[tokio::test]
+async fn the_first_free_of_the_ports_that_the_issuer_knows_is_taken() {
+    let issuer = issuer();
+    let [taken, also_taken, free] =
+        [(); 3].map(|()| std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap());
+    let ports = [&taken, &also_taken, &free].map(|it| it.local_addr().unwrap().port());
+    drop(free);
+    let mut client = client(&issuer);
+    client.redirect_ports = ports.to_vec();
+    let login = Login::begin_with(client.clone().discover().await.unwrap()).await;
+    assert_eq!(
+        parameter(&login.url, "redirect_uri").unwrap(),
+        format!("http://127.0.0.1:{}/callback", ports[2])
+    );
+    // All are taken now, by this login and others.
+    let provider = client.discover().await.unwrap();
+    let open = |url: &Url| panic!("{url}");
+    let result = provider.with_browser(BrowserOptions::default(), open);
+    let error = result.await.unwrap_err();
+    let LoginFlowError::PortsTaken { ports: tried, .. } = &error else {
+        panic!("{error:?}")
+    };
+    assert_eq!(*tried, ports);
+    let [first, second, third] = ports;
+    assert_eq!(
+        error.to_string(),
+        format!(
+            "cannot listen on any of the ports {first}, {second}, {third} of 127.0.0.1, and {} sends browsers back to \
+             no other",
+            issuer.url()
+        )
+    );
+    assert_eq!(visit(&login.url, "alice").await.status, 200);
+    assert!(login.end().await.is_ok());
+    // In their order: the first is free again.
+    drop(taken);
+    let login = Login::begin_with(provider).await;
+    assert_eq!(login.address.port(), first);
+}
+
 /// A login that waits for its browser.
 struct Login {
     url: Url,

@@ -32,6 +32,9 @@ pub fn client(issuer: &IssuerInfo, proxies: &ProxyEnvironment) -> Result<LoginCl
         public_client_secret: issuer.public_client_secret.clone(),
         scopes: issuer.scopes.clone(),
         authorization_parameters: issuer.authorization_parameters.clone(),
+        redirect_ports: issuer.redirect_ports.clone(),
+        audiences: issuer.audiences.clone(),
+        authorized_parties: issuer.authorized_parties.clone(),
         http: http(issuer, proxies)?,
         clock: || jiff::Timestamp::now().into(),
     })

@@ -170,7 +170,7 @@ fn obtain(
     let last = last_issuer(app, wanted.name);
     let issuer = oidc::choose(app, issuers, &wanted.wish, last.as_ref(), &hub)?;
     block_on(interruptible(async {
-        let tokens = oidc::run(app, &issuer, &wanted.wish, &client).await?;
+        let tokens = oidc::run(app, &issuer, &wanted.wish, &client, &hub).await?;
         let token = tokens.id_token.clone();
         let name = issuer.name.as_str().to_owned();
         let login = credentials::logged_in(issuer, tokens);

@@ -11,6 +11,7 @@ use kedge_service::report::chain;
 use tokio::sync::mpsc;
 
 use super::browser;
+use crate::advice::login_command;
 use crate::app::App;
 use crate::cli::LoginArgs;
 use crate::credentials::issuer;
@@ -67,6 +68,16 @@ impl Wish {
             way,
             issuer,
             session,
+        }
+    }
+
+    /// The command that begins such a login. A hub where nobody ever logged in has no name yet, so it is called as the
+    /// person called it.
+    fn command(&self, hub: &str) -> String {
+        let command = login_command(hub, false);
+        match &self.issuer {
+            Some(issuer) => format!("{command} --issuer {}", Printable::new(issuer)),
+            None => command,
         }
     }
 }
@@ -137,7 +148,7 @@ pub(super) fn choose(
     })
 }
 
-/// Has the person log in.
+/// Has the person log in at the issuer of a hub, which they called `called`.
 ///
 /// # Errors
 ///
@@ -151,6 +162,7 @@ pub(super) async fn run(
     issuer: &IssuerInfo,
     wish: &Wish,
     hub: &Hub,
+    called: &str,
 ) -> Result<TokenSet, Failure> {
     let proxies = &app.environment.proxies;
     let client = issuer::client(issuer, proxies).map_err(|error| {
@@ -171,7 +183,7 @@ pub(super) async fn run(
     };
     match done.await {
         Ok(tokens) => Ok(tokens),
-        Err(error) => Err(refused(issuer, &error, hub).await),
+        Err(error) => Err(refused(issuer, &error, hub, &wish.command(called)).await),
     }
 }
 
@@ -266,7 +278,12 @@ impl Progress {
 }
 
 /// What the issuer, the browser or the person did.
-async fn refused(issuer: &IssuerInfo, error: &LoginFlowError, client: &Hub) -> Failure {
+async fn refused(
+    issuer: &IssuerInfo,
+    error: &LoginFlowError,
+    client: &Hub,
+    command: &str,
+) -> Failure {
     let advice = client.advice().await;
     let text = format!(
         "cannot log in at the issuer {}{advice}: {}",
@@ -275,10 +292,9 @@ async fn refused(issuer: &IssuerInfo, error: &LoginFlowError, client: &Hub) -> F
     );
     let failed = failure(Exit::Failure, text);
     match error {
-        LoginFlowError::Deadline { .. } | LoginFlowError::Expired => failed.hint(advice.command),
-        LoginFlowError::NoDeviceFlow { .. } => {
-            failed.hint(format!("{}, without --device", advice.command))
-        }
+        LoginFlowError::Deadline { .. } | LoginFlowError::Expired => failed.hint(command),
+        LoginFlowError::NoDeviceFlow { .. } => failed.hint(format!("{command}, without --device")),
+        LoginFlowError::PortsTaken { .. } => failed.hint(format!("{command} --device")),
         LoginFlowError::Unreachable(_) => failed.hint("try again when the issuer answers"),
         _ => failed,
     }
