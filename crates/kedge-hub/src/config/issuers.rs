@@ -32,10 +32,10 @@ pub struct IssuerConfig {
     /// The client that people log in with, public and without a secret. Without it nobody logs in here, and only
     /// `audiences` are accepted: workloads that bring their own tokens.
     pub client_id: Option<String>,
-    /// Audiences (`aud`) that are accepted besides `client-id`.
+    /// Audiences (`aud`) that are accepted besides `client-id`, at most 32. People's logins are told, and accept them too.
     #[serde(default)]
     pub audiences: BTreeSet<String>,
-    /// Authorized parties (`azp`) that are accepted besides `client-id`.
+    /// Authorized parties (`azp`) that are accepted besides `client-id`, at most 32. People's logins are told as well.
     #[serde(default)]
     pub authorized_parties: BTreeSet<String>,
     /// Scopes that a login asks for. Unless given: `openid`, `profile`, `email`, `groups`, `offline_access`, as far as
@@ -61,8 +61,8 @@ pub struct IssuerConfig {
     #[serde(default)]
     pub authorization_parameters: BTreeMap<String, String>,
     /// The ports of 127.0.0.1 that `kedge login` waits on for the browser, the first that is free: `[8400, 8401]`. For
-    /// issuers that want each redirect URI registered with its port, `http://127.0.0.1:8400/callback`. Unless given, any
-    /// free port.
+    /// issuers that want each redirect URI registered with its port, `http://127.0.0.1:8400/callback`. At most 8, from
+    /// 1024 up. Unless given, any free port.
     #[serde(default)]
     pub redirect_ports: Vec<u16>,
     /// How this issuer's people become unix users.
