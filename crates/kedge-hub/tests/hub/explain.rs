@@ -178,6 +178,30 @@ async fn facts_come_from_the_question_or_are_said_to_come_from_elsewhere() {
     assert_eq!(fact(&said, "source"), token(json!("127.0.0.1")));
 }
 
+/// `kedge whoami` asks about every server that somebody sees.
+#[tokio::test]
+async fn a_question_about_oneself_is_no_attempt_that_was_refused() {
+    let (hub, _serving) = path_with("").await;
+    hub.policy(
+        "viewers",
+        json!({ "subjects": {"users": ["bob"]}, "hub": {"roles": ["viewer"]} }),
+    )
+    .await;
+    for (who, allowed) in [("bob", false), ("admin", false), ("alice", true)] {
+        let said = ask(&hub, who, json!({ "user": who, "server": "web01" })).await;
+        assert_eq!(said["allowed"], allowed, "{said}");
+    }
+    let question = json!({ "user": "alice", "server": "ghost" });
+    hub.post("alice", "/explanations", question)
+        .await
+        .error("NotFound");
+    // What comes after them is the first that there is to remember.
+    assert!(session(&hub, "alice", "web01", None).await);
+    let records = records(&hub, 1).await;
+    assert_eq!(records[0]["event"], "opened", "{records:?}");
+    assert!(hub.audit.events("session.refused").is_empty());
+}
+
 #[tokio::test]
 async fn who_is_gone_is_as_they_were_last_seen() {
     let (hub, _serving) = path_with("").await;
