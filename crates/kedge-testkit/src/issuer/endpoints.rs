@@ -32,10 +32,7 @@ pub(super) fn answer(state: &State, asked: &Asked) -> Answer {
         ("POST", "/device") => approve_device(state, &asked.form),
         ("POST", "/device_authorization") => device_authorization(state, &asked.form),
         ("POST", "/token") => token(state, asked),
-        ("POST", "/revoke") => {
-            state.revoke(form::value(&asked.form, "token").unwrap_or_default());
-            Ok(Answer::json(200, &json!({})))
-        }
+        ("POST", "/revoke") => Ok(revoke(state, asked)),
         _ => Ok(Answer::page(404, "There is no such page.")),
     };
     answered.unwrap_or_else(|error| Answer::page(500, &escaped(&format!("{error:#}"))))
@@ -318,18 +315,7 @@ fn token(state: &State, asked: &Asked) -> Result<Answer> {
         let status = if code == "server_error" { 500 } else { 400 };
         return Ok(refused(status, &code, description(state)));
     }
-    // A public client names itself in the body, or with an empty secret in the header.
-    let basic = asked
-        .authorization
-        .as_deref()
-        .and_then(|value| value.strip_prefix("Basic "))
-        .and_then(|text| STANDARD.decode(text).ok())
-        .and_then(|bytes| String::from_utf8(bytes).ok());
-    let client = basic
-        .as_deref()
-        .and_then(|text| text.split(':').next())
-        .unwrap_or(value("client_id"));
-    if client != state.options().client_id {
+    if !is_the_client(state, asked) {
         return Ok(refused(401, "invalid_client", None));
     }
     match grant {
@@ -367,6 +353,40 @@ fn token(state: &State, asked: &Asked) -> Result<Answer> {
         }
         _ => Ok(refused(400, "unsupported_grant_type", None)),
     }
+}
+
+/// RFC 7009: a token that is not known is as good as revoked.
+fn revoke(state: &State, asked: &Asked) -> Answer {
+    if state.does(&Misbehaviour::RevocationSlow) {
+        return Answer::Endless;
+    }
+    let error = state.wrong(|how| match how {
+        Misbehaviour::RevocationError(code) => Some(code.clone()),
+        _ => None,
+    });
+    if let Some(code) = error {
+        return refused(400, &code, description(state));
+    }
+    if !is_the_client(state, asked) {
+        return refused(401, "invalid_client", None);
+    }
+    state.revoke(form::value(&asked.form, "token").unwrap_or_default());
+    Answer::json(200, &json!({}))
+}
+
+/// Whether who asks says to be the client. A public one names itself in the body, or with an empty secret in the header.
+fn is_the_client(state: &State, asked: &Asked) -> bool {
+    let basic = asked
+        .authorization
+        .as_deref()
+        .and_then(|value| value.strip_prefix("Basic "))
+        .and_then(|text| STANDARD.decode(text).ok())
+        .and_then(|bytes| String::from_utf8(bytes).ok());
+    let client = match &basic {
+        Some(text) => text.split(':').next(),
+        None => form::value(&asked.form, "client_id"),
+    };
+    client == Some(&state.options().client_id)
 }
 
 /// Which answer of the token endpoint it is.

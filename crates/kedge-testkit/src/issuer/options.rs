@@ -136,6 +136,10 @@ pub enum Misbehaviour {
     MissingIss,
     /// A refresh brings no ID token.
     NoIdTokenOnRefresh,
+    /// The revocation endpoint answers with this error code.
+    RevocationError(String),
+    /// The revocation endpoint never ends its answer.
+    RevocationSlow,
     /// The redirect after the login has an `error_description` of this text.
     TokenDescription(String),
     /// The token endpoint answers with this error code: `invalid_grant`, or `server_error` with status 500.
