@@ -20,6 +20,8 @@ pub(super) struct Metadata {
     pub(super) token: Url,
     /// None where the device flow is not offered.
     pub(super) device: Option<Url>,
+    /// None where tokens cannot be revoked.
+    pub(super) revocation: Option<Url>,
     /// Whether the redirect always names its issuer.
     pub(super) names_itself: bool,
     /// What ID tokens may be signed with.
@@ -36,6 +38,7 @@ struct Document {
     authorization_endpoint: String,
     token_endpoint: String,
     device_authorization_endpoint: Option<String>,
+    revocation_endpoint: Option<String>,
     #[serde(default)]
     authorization_response_iss_parameter_supported: bool,
     id_token_signing_alg_values_supported: Option<Vec<String>>,
@@ -106,10 +109,13 @@ impl Metadata {
             }
             _ => None,
         };
+        let revocation = document.revocation_endpoint.as_deref();
+        let revocation = revocation.map(|url| named("revocation_endpoint", url));
         Ok(Self {
             authorization: named("authorization_endpoint", &document.authorization_endpoint)?,
             token: named("token_endpoint", &document.token_endpoint)?,
             device,
+            revocation: revocation.transpose()?,
             names_itself: document.authorization_response_iss_parameter_supported,
             algorithms: algorithms(document.id_token_signing_alg_values_supported, issuer)?,
             scopes: document.scopes_supported,
@@ -208,6 +214,7 @@ mod tests {
         let metadata = document(json!({})).unwrap();
         assert_eq!(metadata.algorithms, Algorithm::DEFAULT);
         assert!(metadata.device.is_none() && !metadata.names_itself && metadata.scopes.is_none());
+        assert!(metadata.revocation.is_none());
         assert!(!metadata.secret_in_body, "basic is the default");
     }
 
@@ -247,6 +254,7 @@ mod tests {
                 "authorization_endpoint",
                 "token_endpoint",
                 "device_authorization_endpoint",
+                "revocation_endpoint",
             ] {
                 let error = document(json!({ endpoint: bad })).unwrap_err().to_string();
                 assert!(error.contains(endpoint), "{error}");

@@ -8,6 +8,7 @@
 //!
 //! * Authorization code flow with PKCE S256 (RFC 7636), `state`, `nonce` and the issuer's name in its answer (RFC 9207),
 //!   on a loopback redirect of 127.0.0.1 (RFC 8252 §7.3); device flow (RFC 8628); refresh (OpenID Connect Core §12).
+//! * The way out is [`Provider::revoke`]: the refresh token is good no more (RFC 7009).
 //! * Whatever the flow, the ID token is judged by [`Verifier`], as the hub judges it, before anybody has it.
 //! * Requests go through the caller's [`HttpClient`]; nothing is stored, printed or opened here.
 
@@ -20,6 +21,7 @@ mod metadata;
 mod page;
 mod redirect;
 mod refresh;
+mod revoke;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -36,6 +38,7 @@ use secrecy::SecretString;
 pub use browser::BrowserOptions;
 pub use device::DeviceStep;
 pub use error::{LoginFlowError, RefreshError, Refusal};
+pub use revoke::RevokeError;
 
 use crate::http::HttpClient;
 use crate::rules::IssuerRules;

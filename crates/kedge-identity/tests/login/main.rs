@@ -9,3 +9,4 @@ mod device;
 mod discovery;
 mod redirect;
 mod refresh;
+mod revoke;
