@@ -45,6 +45,17 @@ fn the_demo_goes_the_whole_way_and_cleans_up() -> Result<()> {
         ] {
             ensure!(ran.out().contains(words), "no `{words}`: {ran}");
         }
+        // A reader copies it: without the pin it would not work.
+        let out = ran.out();
+        let mut lines = out.lines().map(str::trim);
+        let pin = lines.find(|line| line.starts_with("sha256:"));
+        let pin = pin.with_context(|| format!("no pin: {ran}"))?;
+        let typed = lines.find(|line| line.starts_with("$ kedge login"));
+        let typed = typed.with_context(|| format!("no login: {ran}"))?;
+        ensure!(
+            typed.starts_with("$ kedge login https://") && typed.ends_with(&format!("--pin {pin}")),
+            "`{typed}` has no pin {pin}"
+        );
         ensure!(!dir.exists(), "{} is left", dir.display());
         Ok(())
     })

@@ -95,12 +95,11 @@ fn play(dir: &Path, bins: &Path, keep: bool) -> Result<()> {
     let parts = Parts::start(dir, bins)?;
     parts.show(bins)?;
     if keep {
-        let login = shell::Login::of(&parts.hub, &parts.you, &parts.me)?;
-        shell::write(dir, bins, &parts.you, &parts.sshd, &login)?;
+        shell::write(dir, bins, &parts.you, &parts.sshd, &parts.login)?;
         let (issuer, sshd) = (parts.issuer.leave(), parts.sshd.leave());
         let (agent, hub) = (parts.agent.leave()?, parts.hub.leave()?);
         Kept::write(dir, &[agent, hub, issuer, sshd])?;
-        shell::tell(dir, &parts.me, &login);
+        shell::tell(dir, &parts.me, &parts.login);
         return Ok(());
     }
     drop(parts);
@@ -124,6 +123,7 @@ fn stop(dir: &Path) -> Result<ExitCode> {
 struct Parts {
     /// The unix user who runs the demo, and who logs in.
     me: String,
+    login: shell::Login,
     you: Person,
     agent: Agent,
     hub: Hub,
@@ -180,7 +180,8 @@ impl Parts {
             "You log in as {me}. $BROWSER is a browser without a window here, which types your name into the provider's form:"
         ));
         let ran = run::run(you.log_in_command(&hub, &me, &[])?)?.success()?;
-        say(&format!("   $ kedge login {}", hub.url()));
+        let login = shell::Login::of(&hub, &you, &me)?;
+        say(&format!("   $ {}", login.words()));
         indent(&ran.err());
         indent(&ran.out());
         you.install_ssh_config()?;
@@ -220,6 +221,7 @@ impl Parts {
         interrupt::check()?;
         Ok(Self {
             me,
+            login,
             you,
             agent,
             hub,

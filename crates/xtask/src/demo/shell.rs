@@ -24,18 +24,19 @@ pub(crate) struct Login {
 impl Login {
     /// At this hub, as this user of the provider.
     pub(crate) fn of(hub: &Hub, you: &Person, user: &str) -> Result<Self> {
-        let mut words = vec![
-            "kedge".to_owned(),
-            "login".to_owned(),
-            hub.url(),
-            "--name".to_owned(),
-            hub.name().to_owned(),
-        ];
-        words.extend(hub.trust_words());
+        let mut words = vec!["kedge".to_owned()];
+        for argument in you.log_in_command(hub, user, &[])?.get_args() {
+            words.push(typed(argument.to_str().context("the login's words")?));
+        }
         Ok(Self {
             words: words.join(" "),
             browser: you.browser(user)?,
         })
+    }
+
+    /// What a person types, with all that it takes: this hub is trusted by its pin alone.
+    pub(crate) fn words(&self) -> &str {
+        &self.words
     }
 }
 
@@ -118,6 +119,15 @@ pub(crate) fn tell(dir: &Path, me: &str, login: &Login) {
     );
 }
 
+/// A word as a person types it: quoted if it must be.
+fn typed(text: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=+,@".contains(c);
+    match !text.is_empty() && text.chars().all(plain) {
+        true => text.to_owned(),
+        false => word(text),
+    }
+}
+
 /// One word of a shell, whatever it contains.
 fn word(text: &str) -> String {
     format!("'{}'", text.replace('\'', r"'\''"))
@@ -131,5 +141,15 @@ mod tests {
     fn a_word_stays_one_word() {
         assert_eq!(word("/a b"), "'/a b'");
         assert_eq!(word("it's"), r"'it'\''s'");
+    }
+
+    #[test]
+    fn what_is_typed_is_quoted_only_where_it_must_be() {
+        for plain in ["--pin", "sha256:a1B/+_-=", "https://127.0.0.1:8443"] {
+            assert_eq!(typed(plain), plain);
+        }
+        for (odd, quoted) in [("", "''"), ("a b", "'a b'"), ("$x", "'$x'"), ("~", "'~'")] {
+            assert_eq!(typed(odd), quoted);
+        }
     }
 }
