@@ -1,9 +1,12 @@
 //! `kedge whoami`: who the hub takes somebody for, and as whom it would log them in where.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use futures_util::{StreamExt, stream};
-use kedge_api::rest::WhoAmI;
+use kedge_api::policy::PolicyReason;
+use kedge_api::resources::{Effect, Permission};
+use kedge_api::rest::{Explanation, ExplanationRequest, Verdict, WhoAmI};
 use kedge_api::text::Printable;
 use kedge_api::{HubName, ServerName, Time};
 use kedge_service::Failure;
@@ -29,7 +32,7 @@ pub fn run(app: &mut App<'_>, arguments: &WhoamiArgs) -> Result<(), Failure> {
     let client = app.default_client()?;
     let (person, servers) = block_on(async {
         let person = client.who_am_i().await.map_err(IntoFailure::into_failure)?;
-        let servers = logins(&client, &arguments.server).await;
+        let servers = logins(&client, &person, &arguments.server).await;
         Ok((person, servers))
     })?;
     match arguments.output {
@@ -69,7 +72,7 @@ enum Renewal {
 }
 
 /// Asks for the logins at these servers, or at the first of those that there are.
-async fn logins(client: &Hub, asked: &[ServerName]) -> Servers {
+async fn logins(client: &Hub, person: &WhoAmI, asked: &[ServerName]) -> Servers {
     let (names, more) = match asked {
         [] => match reachable(client).await {
             Ok(mut names) => {
@@ -89,10 +92,7 @@ async fn logins(client: &Hub, asked: &[ServerName]) -> Servers {
     };
     let logins = stream::iter(names)
         .map(async |name| {
-            let said = client.access(&name, None).await;
-            let login = said
-                .map(|access| access.login.to_string())
-                .map_err(|error| chain(&error));
+            let login = login(client, person, &name).await;
             (name, login)
         })
         .buffered(defaults::WHOAMI_REQUESTS)
@@ -102,6 +102,66 @@ async fn logins(client: &Hub, asked: &[ServerName]) -> Servers {
         logins,
         more,
         unknown: None,
+    }
+}
+
+/// The login at a server, or why there is none.
+///
+/// Asked as the question that it is: whoever asks for the way to a server and is told no has been refused something,
+/// which the hub keeps for those who look after it.
+async fn login(client: &Hub, person: &WhoAmI, server: &ServerName) -> Result<String, String> {
+    let question = ExplanationRequest {
+        user: Some(person.user.clone()),
+        subject: Some(person.subject.clone()),
+        issuer: Some(person.issuer.clone()),
+        groups: None,
+        claims: BTreeMap::new(),
+        server: server.clone(),
+        login: None,
+        permission: Permission::Ssh,
+        at: None,
+        source: None,
+        authenticated_at: None,
+    };
+    let asked = client.ask("explanations", &question).await;
+    let said: Explanation = asked.map_err(|error| chain(&error))?;
+    match &said.login {
+        Some(login) if said.allowed => Ok(login.to_string()),
+        _ => Err(why_not(server, &said)),
+    }
+}
+
+/// Why somebody may not reach a server, as the hub would have refused it.
+fn why_not(server: &ServerName, said: &Explanation) -> String {
+    let place = match &said.login {
+        Some(login) => format!("{server} as {login}"),
+        None => server.to_string(),
+    };
+    match (&said.outcome, &said.login_error) {
+        (Verdict::NoLogin, Some(why)) => why.clone(),
+        (Verdict::Denied, _) => format!("you may not reach {place}: a policy denies it"),
+        _ => {
+            let allowing = said
+                .trace
+                .iter()
+                .filter(|policy| policy.effect == Effect::Allow);
+            let mut reasons = allowing.map(|policy| policy.reason);
+            let circumstance = reasons.find(|reason| {
+                matches!(
+                    reason,
+                    PolicyReason::AuthenticationAge
+                        | PolicyReason::NotYet
+                        | PolicyReason::RequiredClaim { .. }
+                        | PolicyReason::Sessions
+                        | PolicyReason::Source
+                        | PolicyReason::TimeWindow
+                )
+            });
+            match circumstance {
+                Some(reason) => format!("no policy allows you to reach {place}: {reason}"),
+                None => format!("no policy allows you to reach {place}"),
+            }
+        }
     }
 }
 

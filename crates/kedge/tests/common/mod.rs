@@ -290,6 +290,24 @@ async fn answer_in_time(
     ))
 }
 
+/// The answer to somebody who asks about themselves, as `…/access` would have it.
+fn explanation(question: Value, state: &mut HubState) -> Response<Full<Bytes>> {
+    let server = question["server"].as_str().unwrap().to_owned();
+    state.questions.push(question);
+    if !state.objects.contains_key(&format!("servers/{server}")) {
+        let words = format!("servers \"{server}\" not found, or you may not see it");
+        return failure(404, "NotFound", &words);
+    }
+    let outcome = if state.maps { "allowed" } else { "no-policy" };
+    reply(
+        200,
+        &json!({
+            "allowed": state.maps, "outcome": outcome, "at": "2026-01-31T12:00:00Z", "login": state.login,
+            "loginOrigin": "claim",
+        }),
+    )
+}
+
 fn rest_answer(
     method: &Method,
     path: &str,
@@ -352,6 +370,9 @@ fn rest_answer(
             Some("Status") => reply(answer["code"].as_u64().unwrap() as u16, &answer),
             _ => reply(200, &answer),
         };
+    }
+    if path == "explanations" {
+        return explanation(body, state);
     }
     if path == "sessions" {
         let sessions = state.objects.iter();
