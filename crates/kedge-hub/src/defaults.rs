@@ -209,6 +209,13 @@ pub const HISTORY_RECORDS: u64 = 1_000_000;
 /// megabytes at most, because what is large about a person is shared.
 pub const HISTORY_QUEUE: usize = 4096;
 
+/// Records that one person may cause in a burst: as many sessions as they may have, asked for twice…
+pub const HISTORY_BURST: u32 = 2 * SESSIONS_PER_PRINCIPAL;
+
+/// …and the time after which one more is remembered: a day of somebody who never stops asking is a twelfth of
+/// [`HISTORY_RECORDS`], so that they neither fill the disk nor push everybody else out. The audit log has the rest.
+pub const HISTORY_REFILL: Duration = Duration::from_secs(1);
+
 /// Sessions that are written in one transaction.
 pub const HISTORY_BATCH: usize = 128;
 
@@ -250,6 +257,10 @@ pub const CONFLICT_ROUNDS: u32 = 32;
 
 /// Wait before a store that failed is asked again by a background task.
 pub const STORE_RETRY: Duration = Duration::from_secs(2);
+
+/// Wait before an object that this version cannot read is looked at again: somebody has to remove it first, and half of
+/// the ten seconds promised is soon enough to notice.
+pub const UNREADABLE_RETRY: Duration = Duration::from_secs(5);
 
 // --- Shutdown --------------------------------------------------------------------------------------------------
 

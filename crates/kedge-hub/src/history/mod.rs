@@ -6,7 +6,8 @@
 //! ```
 //!
 //! A session never waits for its record: while the store does not take any (a full disk), the queue holds some
-//! thousands of them, and what comes after those is counted and gone. The audit log has all of it.
+//! thousands of them, and what comes after those is counted and gone; so is what one person causes beyond measure. The
+//! audit log has all of it.
 
 mod replay;
 
@@ -16,6 +17,7 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicBool, Ordering},
     },
+    time::Instant,
 };
 
 use kedge_api::{
@@ -37,6 +39,7 @@ use crate::{
     defaults,
     metrics::Kept,
     people::Authenticated,
+    rate::{Rate, RateLimiter},
     session::{Ask, Grant},
     sync::locked,
 };
@@ -48,9 +51,16 @@ pub struct History {
     // Taken by the writer.
     waiting: Mutex<Option<mpsc::Receiver<Attempt>>>,
     overflowing: AtomicBool,
+    // How much of it one person may fill.
+    persons: RateLimiter<(String, String)>,
     /// Replays under way: one is a second of a processor.
     pub(crate) replays: Arc<Semaphore>,
 }
+
+const PERSON: Rate = Rate {
+    burst: defaults::HISTORY_BURST,
+    refill: defaults::HISTORY_REFILL,
+};
 
 /// What came of somebody's wish for a session.
 #[derive(Clone, Debug)]
@@ -68,6 +78,7 @@ impl Default for History {
             queue,
             waiting: Mutex::new(Some(waiting)),
             overflowing: AtomicBool::new(false),
+            persons: RateLimiter::new(PERSON, defaults::RATE_SOURCES),
             replays: Arc::new(Semaphore::new(1)),
         }
     }
@@ -117,6 +128,14 @@ pub fn note(app: &App, attempt: Attempt) {
         return;
     }
     let history = &app.history;
+    let person = (
+        attempt.principal.issuer.as_str().to_owned(),
+        attempt.principal.subject.as_str().to_owned(),
+    );
+    if history.persons.take(person, Instant::now()).is_err() {
+        app.metrics.history_records(Kept::Dropped, 1);
+        return;
+    }
     if history.queue.try_send(attempt).is_ok() {
         return;
     }

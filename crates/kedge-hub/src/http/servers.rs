@@ -80,22 +80,26 @@ pub(super) async fn access(
                     sessions: app.sessions.of(&person.who.principal),
                 };
                 history::refused(&app, wish, refusal.word(), refusal.reason()).await;
+                note_no_access(&person, &ask, &refusal);
             }
-            Err(no_access(&person, &ask, &refusal))
+            Err(no_access(&ask, &refusal))
         }
     }
 }
 
-/// The answer to somebody who may not reach a server.
-fn no_access(person: &Person, ask: &Ask, refusal: &Refusal) -> Failure {
-    let name = ask.server.as_str();
+fn note_no_access(person: &Person, ask: &Ask, refusal: &Refusal) {
     let asked = audit::Asked {
         id: None,
-        server: name,
+        server: ask.server.as_str(),
         login: ask.login.as_ref().map(Login::as_str).unwrap_or_default(),
         permission: ask.permission.as_str(),
     };
     audit::session_refused(person.actor(), asked, refusal.word(), refusal.reason());
+}
+
+/// The answer to somebody who may not reach a server.
+fn no_access(ask: &Ask, refusal: &Refusal) -> Failure {
+    let name = ask.server.as_str();
     let about =
         |reason| Failure::from(Status::new(reason, refusal.public.clone()).about::<Server>(name));
     match refusal.code {

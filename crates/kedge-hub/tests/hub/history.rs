@@ -9,8 +9,6 @@ use kedge_hub::{
 use kedge_store::HistoryLine;
 use kedge_tunnel::Attributes;
 use serde_json::{Value, json};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use crate::harness::{Hub, SOON, Serving, eventually};
@@ -332,12 +330,57 @@ async fn with_no_room_for_records_none_is_kept() {
 #[tokio::test]
 async fn a_history_that_cannot_follow_is_counted_and_keeps_nobody_waiting() {
     let hub = Hub::start().await;
-    let who = hub
+    // The writer is on this thread, so it writes nothing meanwhile.
+    let room = kedge_hub::defaults::HISTORY_QUEUE;
+    let each = kedge_hub::defaults::HISTORY_BURST as usize;
+    for number in 0..room + 100 {
+        refuse(&hub, &format!("person{}", number / each)).await;
+    }
+    counted(&hub, room, 100).await;
+}
+
+#[tokio::test]
+async fn one_person_does_not_fill_the_history() {
+    let hub = Hub::start().await;
+    let burst = kedge_hub::defaults::HISTORY_BURST as usize;
+    for _ in 0..burst {
+        refuse(&hub, "mallory").await;
+    }
+    // Time passes here, and a little more is remembered for it: nothing that fills a disk.
+    let begun = std::time::Instant::now();
+    for _ in 0..burst {
+        refuse(&hub, "mallory").await;
+    }
+    let more = begun.elapsed().as_secs() as usize + 1;
+    refuse(&hub, "alice").await;
+    let written = eventually("alice to be remembered", async || {
+        let reply = hub.get("admin", "/history?limit=1000").await;
+        let items = reply.expect(StatusCode::OK).json()["items"].clone();
+        let items = items.as_array().unwrap().clone();
+        let last = items.last()?["principal"]["user"] == "alice";
+        last.then_some(items.len())
+    })
+    .await;
+    let about_mallory = written - 1;
+    assert!(
+        (burst..=burst + more).contains(&about_mallory),
+        "{about_mallory}"
+    );
+    counted(&hub, written, 2 * burst - about_mallory).await;
+}
+
+/// Has the hub remember that somebody was refused.
+async fn refuse(hub: &Hub, person: &str) {
+    let mut who = hub
         .app
         .people
         .authenticate(hub.token("alice"))
         .await
         .unwrap();
+    let mut principal = kedge_api::Principal::clone(&who.principal);
+    principal.subject = person.parse().unwrap();
+    principal.user = person.parse().unwrap();
+    who.principal = std::sync::Arc::new(principal);
     let ask = Ask {
         server: "web01".parse().unwrap(),
         login: None,
@@ -350,30 +393,49 @@ async fn a_history_that_cannot_follow_is_counted_and_keeps_nobody_waiting() {
         id: None,
         sessions: 0,
     };
-    // The writer is on this thread, so it writes nothing meanwhile.
-    let room = kedge_hub::defaults::HISTORY_QUEUE;
-    for _ in 0..room + 100 {
-        history::refused(&hub.app, wish, "denied", "no").await;
-    }
-    let numbers = async || {
-        let mut stream = TcpStream::connect(hub.admin_address).await.unwrap();
-        let request = b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
-        stream.write_all(request).await.unwrap();
-        let mut text = String::new();
-        stream.read_to_string(&mut text).await.unwrap();
-        text
-    };
+    history::refused(&hub.app, wish, "denied", "no").await;
+}
+
+/// Waits until so many records are written, and sees that so many were not.
+async fn counted(hub: &Hub, written: usize, dropped: usize) {
     let line = |result: &str, count: usize| {
         format!("kedge_hub_history_records_total{{result=\"{result}\"}} {count}\n")
     };
-    eventually("all to be written", async || {
-        numbers()
-            .await
-            .contains(&line("written", room))
-            .then_some(())
+    let numbers = eventually("all to be written", async || {
+        let numbers = hub.operators("/metrics").await;
+        numbers
+            .contains(&line("written", written))
+            .then_some(numbers)
     })
     .await;
-    assert!(numbers().await.contains(&line("dropped", 100)));
+    assert!(numbers.contains(&line("dropped", dropped)), "{numbers}");
+}
+
+#[tokio::test]
+async fn somebody_who_asks_without_end_does_not_fill_the_audit_log() {
+    let hub = Hub::start().await;
+    let who = hub
+        .app
+        .people
+        .authenticate(hub.token("alice"))
+        .await
+        .unwrap();
+    let person = (
+        who.principal.issuer.as_str().to_owned(),
+        who.principal.subject.as_str().to_owned(),
+    );
+    let now = std::time::Instant::now;
+    while hub.app.openings.take(person.clone(), now()).is_ok() {}
+    let begun = now();
+    for _ in 0..100 {
+        hub.get("alice", "/servers/web01/access")
+            .await
+            .expect(StatusCode::NOT_FOUND);
+    }
+    let refill = kedge_hub::defaults::OPENINGS_REFILL.as_millis();
+    let most = begun.elapsed().as_millis() / refill + 1;
+    let noted = hub.audit.events("session.refused").len();
+    assert!(noted as u128 <= most, "{noted} of {most}");
 }
 
 #[tokio::test]
