@@ -11,7 +11,7 @@ use kedge_api::HubId;
 use kedge_service::{Admin, Metrics, Readiness, Shutdown, Stage, StopLimits, StopReport};
 use kedge_store::{MetaKey, SharedStore, StoreError};
 use tokio::net::TcpListener;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use crate::{
     app::{App, Parts},
@@ -129,6 +129,10 @@ impl Daemon {
         presence::settle_all(&app)
             .await
             .map_err(BuildError::Store)?;
+        if let Err(error) = app.policies.current(&*app.store).await {
+            // The administrators of the configuration can still repair it, so the hub starts.
+            error!(cause = %error, "nobody is let in while a policy cannot be read; remove it and write it anew");
+        }
         people::restore(&app).await;
         let tls = match &certificate {
             Some(certificate) => Some(certificate.server_config().map_err(BuildError::Tls)?),

@@ -2,6 +2,7 @@
 //!
 //! - The administrators of the configuration may do everything, whatever policies say: they are the way back in when
 //!   a policy went wrong.
+//!   So they can remove one that this version cannot read, without which nothing is decided for anybody else.
 //! - Everybody else may do what [`policy::evaluate`] says of [`Action::Hub`]; a denial wins there as everywhere.
 //! - Whoever may not list servers sees those that a policy lets them reach.
 //! - Rights themselves are handed out only by those who have all of them: a policy with a `hub` section is written and
@@ -11,7 +12,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use kedge_api::{
-    Server, Status, Time,
+    AccessPolicy, Server, Status, Time,
     policy::{self, AccessRequest, Action, Decision, HubRights},
     resources::{HubResource, HubRole, Verb},
 };
@@ -31,7 +32,7 @@ pub struct Rights {
     who: Authenticated,
     from: IpAddr,
     now: Time,
-    policies: Arc<Vec<Entry>>,
+    policies: Result<Arc<Vec<Entry>>, StoreError>,
 }
 
 /// By what somebody may do something.
@@ -47,16 +48,21 @@ impl Rights {
     /// What `who`, who asks from this address, may do now.
     ///
     /// # Errors
-    /// When the policies cannot be read; nothing is allowed without them.
+    /// When the policies cannot be read; nothing is allowed without them, but what administrators of the
+    /// configuration may do whatever they say.
     ///
     /// # Cancel safety
     /// Cancel safe: it only reads.
     pub async fn of(app: &App, who: &Authenticated, from: IpAddr) -> Result<Self, StoreError> {
+        let policies = app.policies.current(&*app.store).await;
+        if let (Err(error), Role::Person) = (&policies, who.role) {
+            return Err(error.clone());
+        }
         Ok(Self {
             who: who.clone(),
             from,
             now: app.clock.now(),
-            policies: app.policies.current(&*app.store).await?,
+            policies,
         })
     }
 
@@ -122,8 +128,7 @@ impl Rights {
     /// Whether a policy lets them reach the server, so that they may know of it.
     #[must_use]
     pub fn reaches(&self, server: &Server, now: Time) -> bool {
-        let policies = self.policies.iter().map(Entry::policy);
-        policy::may_see(policies, &self.who.principal, server, now)
+        policy::may_see(self.known(), &self.who.principal, server, now)
     }
 
     /// Whether they may know that there is such a server.
@@ -134,9 +139,11 @@ impl Rights {
     }
 
     /// The policies that this rests on.
-    #[must_use]
-    pub fn policies(&self) -> Arc<Vec<Entry>> {
-        Arc::clone(&self.policies)
+    ///
+    /// # Errors
+    /// When they cannot be read, which administrators learn here.
+    pub fn policies(&self) -> Result<Arc<Vec<Entry>>, StoreError> {
+        self.policies.clone()
     }
 
     /// All of it in short, for the person.
@@ -151,8 +158,7 @@ impl Rights {
     }
 
     fn by_policies(&self) -> HubRights {
-        let policies = self.policies.iter().map(Entry::policy);
-        policy::hub_rights(policies, &self.who.principal, self.now, Some(self.from))
+        policy::hub_rights(self.known(), &self.who.principal, self.now, Some(self.from))
     }
 
     fn decide(&self, verb: Verb, resource: HubResource, name: Option<&str>) -> Decision {
@@ -168,7 +174,14 @@ impl Rights {
             opened: None,
             sessions: 0,
         };
-        policy::evaluate(self.policies.iter().map(Entry::policy), &request)
+        policy::evaluate(self.known(), &request)
+    }
+
+    /// Those that can be read: all, or none.
+    fn known(&self) -> impl Iterator<Item = &AccessPolicy> {
+        self.policies
+            .iter()
+            .flat_map(|policies| policies.iter().map(Entry::policy))
     }
 }
 

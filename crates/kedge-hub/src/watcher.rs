@@ -7,6 +7,7 @@
 //! Status alone concerns nobody here: thousands of agents that come and go must not make every session think.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use kedge_api::{
     AccessPolicy, AgentPublicKey, LabelSelector, Labels, Server, ServerName, Uid, WatchEvent,
@@ -92,11 +93,13 @@ pub async fn run(app: App) {
             event = policies.next() => match event {
                 Some(Ok(WatchEvent::Bookmark(_))) => Concerns::Nobody,
                 Some(Ok(_)) => Concerns::Sessions,
-                Some(Err(_)) | None => Concerns::Watches,
+                Some(Err(error)) => Concerns::lost(&error),
+                None => Concerns::Watches(defaults::REEVALUATE_DEBOUNCE),
             },
             event = servers.next() => match event {
                 Some(Ok(event)) => server_changed(&app, &mut basis, event),
-                Some(Err(_)) | None => Concerns::Watches,
+                Some(Err(error)) => Concerns::lost(&error),
+                None => Concerns::Watches(defaults::REEVALUATE_DEBOUNCE),
             },
         };
         match concerns {
@@ -104,9 +107,12 @@ pub async fn run(app: App) {
             Concerns::Sessions => {
                 due.get_or_insert(Instant::now() + defaults::REEVALUATE_DEBOUNCE);
             }
-            Concerns::Watches => {
+            Concerns::Watches(pause) => {
                 watches = None;
-                tokio::time::sleep(defaults::REEVALUATE_DEBOUNCE).await;
+                tokio::select! {
+                    () = app.shutdown.reached(Stage::Cut) => return,
+                    () = tokio::time::sleep(pause) => {}
+                }
             }
         }
     }
@@ -115,7 +121,22 @@ pub async fn run(app: App) {
 enum Concerns {
     Nobody,
     Sessions,
-    Watches,
+    /// The watches themselves, which are begun anew after a pause.
+    Watches(Duration),
+}
+
+impl Concerns {
+    /// What an error of a watch means. What cannot be read is there the next time as well, and every beginning makes all
+    /// sessions think.
+    fn lost(error: &StoreError) -> Self {
+        match error {
+            StoreError::Unreadable { .. } => {
+                tracing::warn!(cause = %error, "cannot watch the store");
+                Self::Watches(defaults::UNREADABLE_RETRY)
+            }
+            _ => Self::Watches(defaults::REEVALUATE_DEBOUNCE),
+        }
+    }
 }
 
 async fn subscribe(app: &App) -> Result<(Watch<Server>, Watch<AccessPolicy>), StoreError> {

@@ -60,7 +60,14 @@ pub(super) async fn explain(
         .into());
     };
     let detail = if may_ask { Detail::All } else { Detail::Own };
-    let answer = explain::explain(&app, &rights.policies(), &server, &request, assumed, detail);
+    let answer = explain::explain(
+        &app,
+        &rights.policies()?,
+        &server,
+        &request,
+        assumed,
+        detail,
+    );
     Ok(reply::json(StatusCode::OK, &answer))
 }
 
@@ -163,7 +170,7 @@ pub(super) async fn replay(
     }
     let after = cursor(request.continue_token.as_deref())?;
     let trial = Trial::new(
-        &rights.policies(),
+        &rights.policies()?,
         request.policies,
         &request.remove,
         app.people.standings(),

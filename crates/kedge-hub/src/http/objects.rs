@@ -17,7 +17,7 @@ use kedge_api::{
     Server, Status, Time, decode,
     resources::{HubResource, ServerSpec, Verb},
 };
-use kedge_store::Precondition;
+use kedge_store::{Kind, Precondition, Write};
 use serde::Deserialize;
 
 use super::{
@@ -325,15 +325,20 @@ pub(super) async fn delete<R: Exposed>(
         if old.hands_out_rights() {
             rights.require_admin().map_err(&refused)?;
         }
-        if let (Precondition::None, Some(version)) =
-            (&precondition, old.metadata().resource_version)
-        {
-            precondition = Precondition::Version(version);
-        }
+        precondition = match (precondition, old.metadata().resource_version) {
+            (Precondition::None, Some(version)) => Precondition::Version(version),
+            // A version from the future would hit another one.
+            (Precondition::Version(asked), held) if Some(asked) != held => {
+                return Err(Status::conflict::<R>(&name).into());
+            }
+            (precondition, _) => precondition,
+        };
     }
-    let last = app.store.delete::<R>(&name, precondition).await?;
+    // As it stands there: what this version cannot read must be removable all the same.
+    let write = Write::Delete(Kind::of::<R>(), name.clone(), precondition);
+    let last = app.store.write(write).await?;
     audit::object_changed(person.actor(), audit::Verb::Deleted, R::SINGULAR, &name);
-    Ok(reply::json(StatusCode::OK, &last))
+    Ok(reply::json(StatusCode::OK, &*last))
 }
 
 /// The name in a path. What is no name names nothing, and the reader is told what is wrong with it.

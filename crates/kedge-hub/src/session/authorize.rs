@@ -189,7 +189,7 @@ impl World {
         let server = server.ok_or_else(|| Refusal::unknown(&ask.server))?;
         let visible = rights.see(&server, app.clock.now());
         Ok(Self {
-            policies: rights.policies(),
+            policies: rights.policies()?,
             server,
             visible,
         })

@@ -33,4 +33,6 @@ mod shutdown;
 #[cfg(test)]
 mod tokens;
 #[cfg(test)]
+mod unreadable;
+#[cfg(test)]
 mod watches;
