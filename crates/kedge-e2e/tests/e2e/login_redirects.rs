@@ -103,6 +103,49 @@ fn other_pages_and_wrong_states_do_not_disturb_a_login() -> Result<()> {
 }
 
 #[test]
+fn a_login_comes_back_to_a_port_that_the_hub_lists_with_a_token_that_the_hub_takes() -> Result<()> {
+    case(|t| {
+        let taken = std::net::TcpListener::bind("127.0.0.1:0")?;
+        let free = std::net::TcpListener::bind("127.0.0.1:0")?;
+        let (taken_port, port) = (taken.local_addr()?.port(), free.local_addr()?.port());
+        let trusting = Trusting::with(t, IssuerOptions::default(), |options| {
+            for issuer in &mut options.issuers {
+                *issuer = issuer
+                    .clone()
+                    .with(&format!("redirect-ports = [{taken_port}, {port}]"))
+                    .with("audiences = [\"https://hub.example\"]");
+            }
+        })?;
+        let both = json!({
+            "aud": [trusting.issuer.client_id(), "https://hub.example"],
+            "azp": trusting.issuer.client_id(),
+        });
+        let both = both.as_object().cloned().context("an object")?;
+        trusting.issuer.misbehave(Misbehaviour::TokensWith(both));
+        drop(free);
+        let (alice, live, url) = waiting(t, &trusting)?;
+        let (back, _) = redirect(&url)?;
+        ensure!(
+            back == format!("http://127.0.0.1:{port}/callback"),
+            "{back}"
+        );
+        // A second login at the same time finds no port.
+        let bob = trusting.stranger(t, "bob")?;
+        run(bob.log_in_command(&trusting.cheap.hub, "bob", &[])?)?
+            .exits(1)?
+            .says(&[
+                &format!("ports {taken_port}, {port} of 127.0.0.1"),
+                "--device",
+            ])?;
+        Browser::new("alice").open(&url)?.success()?;
+        live.wait(defaults::COMMAND)?.success()?;
+        alice.kedge(&["whoami"])?.success()?;
+        run(bob.log_in_command(&trusting.cheap.hub, "bob", &[])?)?.success()?;
+        Ok(())
+    })
+}
+
+#[test]
 fn the_same_answer_twice_is_taken_once() -> Result<()> {
     case(|t| {
         let trusting = Trusting::start(t)?;
