@@ -97,7 +97,10 @@ pub fn chain(error: &(dyn Error + 'static)) -> String {
     line
 }
 
-fn escape(text: &str) -> String {
+/// A text on one line that neither moves the cursor nor changes how its neighbours look. One that was
+/// escaped already stays as it is.
+#[must_use]
+pub fn escape(text: &str) -> String {
     let mut line = String::with_capacity(text.len());
     for character in text.chars() {
         let reorders = matches!(character, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');

@@ -91,7 +91,14 @@ pub enum Command {
     )]
     Login(LoginArgs),
     /// Forget the login at a hub
-    #[command(after_help = "Examples:\n  kedge logout\n  kedge logout main")]
+    #[command(
+        after_help = "Its files are removed. Then the issuer of the login, where there is one, is asked to revoke the\n\
+        refresh token, so that a copy of it is worth nothing either. An issuer that does not do so within\n\
+        5 seconds is named with the reason; the login is forgotten all the same.\n\n\
+        Examples:\n  \
+        kedge logout\n  \
+        kedge logout main"
+    )]
     Logout(LogoutArgs),
     /// Show who the hub takes you for
     #[command(after_help = "Examples:\n  \

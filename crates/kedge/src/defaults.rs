@@ -28,6 +28,10 @@ pub const RENEW_BEFORE: Duration = Duration::from_secs(60);
 /// three requests, while somebody waits for `ssh` to begin.
 pub const ISSUER_TIME: Duration = Duration::from_secs(10);
 
+/// How long an issuer may take in all to revoke a login that is already gone here: nobody waits longer to be
+/// told that it did not.
+pub const REVOKE_TIME: Duration = Duration::from_secs(5);
+
 /// How long others wait for whoever renews the login. More than a token command may take, and than an
 /// issuer may.
 pub const LOCK_TIME: Duration = Duration::from_secs(45);
