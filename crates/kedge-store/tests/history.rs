@@ -3,8 +3,11 @@
 
 #![cfg(test)]
 
+mod common;
+
+use common::{history, limited};
 use kedge_api::resources::ServerSpec;
-use kedge_api::{Resource, Server, Time};
+use kedge_api::{AccessPolicy, Resource, Server, Time};
 use kedge_store::{
     EmbeddedStore, HistoryLine, HistoryQuery, Options, Precondition, SharedStore, StoreError,
 };
@@ -35,6 +38,16 @@ async fn a_file_without_a_history_gets_one_and_keeps_its_objects() {
              INSERT INTO objects (kind, name, version, body) VALUES ('servers', 'web01', 7,
                  '{\"apiVersion\":\"kedge.dev/v1alpha1\",\"kind\":\"Server\",\"metadata\":{\"name\":\"web01\",
                    \"resourceVersion\":\"7\"},\"spec\":{},\"status\":{}}');
+             INSERT INTO objects (kind, name, version, body) VALUES ('accesspolicies', 'short', 6,
+                 '{\"apiVersion\":\"kedge.dev/v1alpha1\",\"kind\":\"AccessPolicy\",\"metadata\":{\"name\":\"short\",
+                   \"resourceVersion\":\"6\"},\"spec\":{\"subjects\":{\"users\":[\"alice\"]},
+                   \"servers\":{\"names\":[\"*\"]},\"logins\":[\"{login}\"],\"permissions\":[\"ssh\"],
+                   \"constraints\":{\"sourceRanges\":[\"10.0.0.0/8\"],\"maxSessionSeconds\":5400}},\"status\":{}}');
+             INSERT INTO objects (kind, name, version, body) VALUES ('accesspolicies', 'without', 5,
+                 '{\"apiVersion\":\"kedge.dev/v1alpha1\",\"kind\":\"AccessPolicy\",\"metadata\":{\"name\":\"without\",
+                   \"resourceVersion\":\"5\"},\"spec\":{\"subjects\":{\"users\":[\"alice\"]},
+                   \"servers\":{\"names\":[\"*\"]},\"logins\":[\"{login}\"],\"permissions\":[\"ssh\"]},
+                   \"status\":{}}');
              PRAGMA application_id = 1801806951;
              PRAGMA user_version = 1;
              COMMIT;",
@@ -45,6 +58,13 @@ async fn a_file_without_a_history_gets_one_and_keeps_its_objects() {
         let store = EmbeddedStore::open(&path).unwrap().shared();
         let server = store.get::<Server>("web01").await.unwrap();
         assert_eq!(server.metadata.resource_version.unwrap().value(), 7);
+        // What was renamed since goes by its name of now, and nothing else is touched.
+        let short = store.get::<AccessPolicy>("short").await.unwrap();
+        let constraints = &short.spec.constraints;
+        assert_eq!(constraints.max_session.unwrap().to_string(), "1h30m");
+        assert_eq!(constraints.source_ranges.len(), 1);
+        let without = store.get::<AccessPolicy>("without").await.unwrap();
+        assert!(without.spec.constraints.is_empty());
         assert_eq!(
             store
                 .meta(kedge_store::MetaKey::HubId)
@@ -53,7 +73,7 @@ async fn a_file_without_a_history_gets_one_and_keeps_its_objects() {
                 .as_deref(),
             Some("h-old")
         );
-        assert_eq!(read(&store).await.len(), round);
+        assert_eq!(history(&store).await.len(), round);
         store.append(vec![line(1, "x")]).await.unwrap();
     }
     let connection = Connection::open(&path).unwrap();
@@ -74,29 +94,23 @@ async fn an_older_file_without_room_is_left_as_it_is() {
         .query_row("PRAGMA page_count", [], |row| row.get(0))
         .unwrap();
     connection.close().unwrap();
-    let tight = Options {
-        max_pages: pages,
-        ..Options::default()
-    };
-    let error = EmbeddedStore::open_with(&path, tight).unwrap_err();
+    let error = EmbeddedStore::open_with(&path, limited(pages)).unwrap_err();
     assert!(
         matches!(error, kedge_store::OpenError::Full { .. }),
         "{error}"
     );
     let store = EmbeddedStore::open(&path).unwrap().shared();
     store.append(vec![line(1, "x")]).await.unwrap();
-    assert_eq!(read(&store).await.len(), 1);
+    assert_eq!(history(&store).await.len(), 1);
 }
 
 #[tokio::test]
 async fn a_history_that_does_not_fit_is_not_there_in_part() {
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("store.db");
-    let limited = Options {
-        max_pages: 60,
-        ..Options::default()
-    };
-    let store = EmbeddedStore::open_with(&path, limited).unwrap().shared();
+    let store = EmbeddedStore::open_with(&path, limited(60))
+        .unwrap()
+        .shared();
     let batch = || {
         let body = "x".repeat(5000);
         vec![
@@ -116,7 +130,7 @@ async fn a_history_that_does_not_fit_is_not_there_in_part() {
     };
     assert!(matches!(error, StoreError::Full { .. }), "{error}");
     assert!(appended > 0);
-    assert_eq!(read(&store).await.len(), appended);
+    assert_eq!(history(&store).await.len(), appended);
     // Pruning makes room, for objects as well.
     let removed = store.prune(at(0), 8).await.unwrap();
     assert_eq!(removed, u64::try_from(appended).unwrap() - 8);
@@ -124,7 +138,7 @@ async fn a_history_that_does_not_fit_is_not_there_in_part() {
     store.append(batch()).await.unwrap();
     drop(store);
     let store = EmbeddedStore::open(&path).unwrap().shared();
-    assert_eq!(read(&store).await.len(), 16);
+    assert_eq!(history(&store).await.len(), 16);
     assert_eq!(store.prune(at(0), 10).await.unwrap(), 6);
 }
 
@@ -193,7 +207,7 @@ async fn a_long_history_keeps_no_write_waiting_to_its_end() {
                 .create(&server(&format!("web{number}")))
                 .await
                 .unwrap();
-            seen.push(read(&store).await.len());
+            seen.push(history(&store).await.len());
         }
         seen
     };
@@ -203,7 +217,7 @@ async fn a_long_history_keeps_no_write_waiting_to_its_end() {
         seen.iter().any(|&left| left > 1),
         "the first write came after all of the pruning: {seen:?}"
     );
-    assert_eq!(read(&store).await.len(), 1);
+    assert_eq!(history(&store).await.len(), 1);
 }
 
 #[derive(Clone, Debug)]
@@ -262,7 +276,7 @@ async fn check(operations: Vec<Operation>) {
                 store = EmbeddedStore::open(&path).unwrap().shared();
             }
         }
-        let stored: Vec<_> = read(&store)
+        let stored: Vec<_> = history(&store)
             .await
             .into_iter()
             .map(|line| {
@@ -273,22 +287,6 @@ async fn check(operations: Vec<Operation>) {
             })
             .collect();
         assert_eq!(stored, model);
-    }
-}
-
-async fn read(store: &SharedStore) -> Vec<HistoryLine> {
-    let mut query = HistoryQuery {
-        limit: 1000,
-        ..HistoryQuery::default()
-    };
-    let mut lines = Vec::new();
-    loop {
-        let page = store.history(query).await.unwrap();
-        lines.extend(page.lines.into_iter().map(|stored| stored.line));
-        match page.next {
-            None => return lines,
-            next => query.after = next,
-        }
     }
 }
 

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use kedge_api::ResourceVersion;
+use kedge_api::defaults::SPAN_MAX;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use super::Options;
@@ -286,6 +287,17 @@ fn migrate(connection: &Connection, from: u32) -> rusqlite::Result<()> {
              CREATE INDEX history_at ON history (at);
              CREATE INDEX history_about ON history (about, at);",
         )?;
+        // Policies of that time said `maxSessionSeconds: 60` for what is `maxSession: 60s` now. A field that nobody
+        // knows makes a policy unreadable, and without one of them nobody is let in.
+        transaction.execute_batch(&format!(
+            "UPDATE objects SET body = json_remove(
+                 json_set(body, '$.spec.constraints.maxSession',
+                     min(max(body ->> '$.spec.constraints.maxSessionSeconds', 1), {SPAN_MAX}) || 's'),
+                 '$.spec.constraints.maxSessionSeconds')
+             WHERE kind = 'accesspolicies'
+                 AND json_type(body, '$.spec.constraints.maxSessionSeconds') = 'integer';",
+            SPAN_MAX = SPAN_MAX.as_secs(),
+        ))?;
     }
     transaction.pragma_update(None, "user_version", SCHEMA_VERSION)?;
     transaction.commit()
