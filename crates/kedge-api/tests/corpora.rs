@@ -6,12 +6,19 @@ use std::path::Path;
 
 #[path = "../../../fuzz/checks/names.rs"]
 mod names;
+#[path = "../../../fuzz/checks/policy.rs"]
+mod policy;
 #[path = "../../../fuzz/checks/tokens.rs"]
 mod tokens;
 
 #[test]
 fn the_corpus_of_names() {
     each("names", names::names);
+}
+
+#[test]
+fn the_corpus_of_policies() {
+    each("policy", policy::policy);
 }
 
 #[test]

@@ -63,6 +63,25 @@ fn every_field_of_a_policy_and_of_a_table_is_on_the_page() {
     }
 }
 
+/// What people copy from the page is what the fuzzer begins with.
+#[test]
+fn every_policy_of_the_page_is_in_the_corpus_of_policies() {
+    let corpus = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fuzz/corpus/policy");
+    let known: Vec<_> = std::fs::read_dir(corpus)
+        .unwrap()
+        .filter_map(|entry| std::fs::read_to_string(entry.unwrap().path()).ok())
+        .collect();
+    let page = page();
+    for block in blocks(&page, "yaml").filter(|block| !block.contains("expect:")) {
+        for policy in block.split("\n---\n") {
+            assert!(
+                known.iter().any(|text| text.trim() == policy.trim()),
+                "{policy}"
+            );
+        }
+    }
+}
+
 #[test]
 fn the_names_of_the_page_are_those_of_the_kind() {
     assert!(page().contains(AccessPolicy::KIND));
