@@ -1,5 +1,8 @@
 //! `kedge login` at a certified provider: by browser and by device, refreshed, rotated, revoked.
 
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+
 use kedge_testkit::provider::{Provider, ProviderOptions};
 
 use crate::prelude::*;
@@ -14,20 +17,17 @@ struct Certified {
 impl Certified {
     fn start(t: &Case, algorithm: &str) -> Result<Self> {
         let me = machine::me()?;
-        let mut options = ProviderOptions {
-            algorithm: algorithm.to_owned(),
-            ..ProviderOptions::default()
-        };
-        for claims in options.people.values_mut() {
-            claims.insert("preferred_username".to_owned(), json!(me));
-        }
-        let provider = Provider::start(t, &options)?;
+        let provider = people_are_me(
+            t,
+            ProviderOptions {
+                algorithm: algorithm.to_owned(),
+                ..ProviderOptions::default()
+            },
+        )?;
         let mut options = t.hub_options()?;
-        let trusted = TrustedIssuer::new(provider.url())
+        let trusted = trusted(&provider)
             .with(&format!("algorithms = [\"{algorithm}\"]"))
-            .with("name = \"certified\"")
-            // This provider gives refresh tokens only to those who ask for consent.
-            .with("authorization-parameters = { prompt = \"consent\" }");
+            .with("name = \"certified\"");
         options.issuers = vec![trusted];
         let stack = t.stack_with(options)?;
         let group = policy("developers", json!({"groups": ["dev"]}), &[&me]);
@@ -38,6 +38,20 @@ impl Certified {
     fn person(&self, t: &Case, name: &str) -> Result<Person> {
         t.stranger(name, Some(&self.stack.sshd))
     }
+}
+
+/// A certified provider whose people the scratch sshd lets in: their claim is the user who runs the tests.
+fn people_are_me(t: &Case, mut options: ProviderOptions) -> Result<Provider> {
+    let me = machine::me()?;
+    for claims in options.people.values_mut() {
+        claims.insert("preferred_username".to_owned(), json!(me));
+    }
+    Provider::start(t, &options)
+}
+
+/// This provider gives refresh tokens only to those who ask for consent.
+fn trusted(provider: &Provider) -> TrustedIssuer {
+    TrustedIssuer::new(provider.url()).with("authorization-parameters = { prompt = \"consent\" }")
 }
 
 #[test]
@@ -160,34 +174,34 @@ fn every_algorithm_of_the_provider() -> Result<()> {
     })
 }
 
+/// A certified provider whose tokens last shorter than the minute before their end when they are renewed, a hub that
+/// trusts it, and alice, who is logged in.
+fn briefly(t: &Case) -> Result<(Provider, Hub, Person)> {
+    let provider = people_are_me(
+        t,
+        ProviderOptions {
+            token_life: Duration::from_secs(20),
+            ..ProviderOptions::default()
+        },
+    )?;
+    let mut options = t.hub_options()?;
+    options.issuers = vec![trusted(&provider)];
+    let hub = Hub::start(options)?;
+    let alice = t.stranger("alice", None)?;
+    alice.log_in_by_browser(&hub, "alice")?;
+    Ok((provider, hub, alice))
+}
+
+/// Requests to one of a provider's paths so far.
+fn asked(provider: &mut Provider, path: &str) -> Result<u64> {
+    Ok(provider.requests()?.get(path).copied().unwrap_or_default())
+}
+
 #[test]
 fn a_refresh_token_is_used_and_a_revoked_one_ends_in_a_new_login() -> Result<()> {
     case(|t| {
-        let me = machine::me()?;
-        let mut options = ProviderOptions {
-            // Shorter than the minute before its end when an old token is refreshed.
-            token_life: Duration::from_secs(20),
-            ..ProviderOptions::default()
-        };
-        for claims in options.people.values_mut() {
-            claims.insert("preferred_username".to_owned(), json!(me));
-        }
-        let mut provider = Provider::start(t, &options)?;
-        let mut options = t.hub_options()?;
-        options.issuers = vec![
-            TrustedIssuer::new(provider.url())
-                .with("authorization-parameters = { prompt = \"consent\" }"),
-        ];
-        let hub = Hub::start(options)?;
-        let alice = t.stranger("alice", None)?;
-        alice.log_in_by_browser(&hub, "alice")?;
-        let tokens = |provider: &mut Provider| -> Result<u64> {
-            Ok(provider
-                .requests()?
-                .get("/token")
-                .copied()
-                .unwrap_or_default())
-        };
+        let (mut provider, hub, alice) = briefly(t)?;
+        let tokens = |provider: &mut Provider| asked(provider, "/token");
         let before = tokens(&mut provider)?;
         for times in 1..3 {
             age(&alice)?;
@@ -197,17 +211,7 @@ fn a_refresh_token_is_used_and_a_revoked_one_ends_in_a_new_login() -> Result<()>
         }
         provider.revoke("alice")?;
         age(&alice)?;
-        wait::until_true("the login to be over", defaults::STOP, || {
-            let ran = alice.kedge(&["get", "servers"])?;
-            if ran.code() == Some(0) {
-                return Ok(false);
-            }
-            ran.exits(4)?.says(&["hint: ", "kedge login"])?;
-            Ok(true)
-        })?;
-        wait::until_true("the old token's end", defaults::BULK, || {
-            Ok(alice.kedge(&["get", "servers"])?.code() == Some(4))
-        })?;
+        ends(&alice)?;
         // Never a loop: who has no refresh token any more asks nobody.
         let before = tokens(&mut provider)?;
         for _ in 0..3 {
@@ -216,6 +220,30 @@ fn a_refresh_token_is_used_and_a_revoked_one_ends_in_a_new_login() -> Result<()>
         ensure!(tokens(&mut provider)? == before, "it goes on asking");
         alice.log_in_by_browser(&hub, "alice")?;
         alice.kedge(&["get", "servers"])?.success()?;
+        Ok(())
+    })
+}
+
+#[test]
+fn a_copy_of_a_login_is_worth_nothing_after_the_logout() -> Result<()> {
+    case(|t| {
+        let (mut provider, _hub, alice) = briefly(t)?;
+        let copies = kept(&alice)?
+            .into_iter()
+            .map(|file| Ok((std::fs::read(&file)?, file)))
+            .collect::<Result<Vec<_>>>()?;
+        let ran = alice.kedge(&["logout"])?.success()?;
+        ensure!(ran.err().is_empty(), "{ran}");
+        let revoked = asked(&mut provider, "/token/revocation")?;
+        ensure!(revoked == 1, "{revoked} revocations");
+        for (content, file) in copies {
+            let mut copy = std::fs::OpenOptions::new();
+            let copy = copy.write(true).create_new(true).mode(0o600).open(&file);
+            copy?.write_all(&content)?;
+        }
+        age(&alice)?;
+        let ran = alice.kedge(&["get", "servers"])?.exits(4)?;
+        ran.says(&["does not renew the login", "invalid_grant"])?;
         Ok(())
     })
 }

@@ -43,18 +43,7 @@ fn a_rotated_refresh_token_that_was_used_elsewhere_ends_in_a_new_login() -> Resu
         let alice = trusting.logged_in(t, "alice")?;
         trusting.issuer.skew(0);
         trusting.issuer.revoke_all("alice");
-        wait::until_true("the login to be over", defaults::SOON, || {
-            let ran = alice.kedge(&["get", "servers"])?;
-            if ran.code() == Some(0) {
-                return Ok(false);
-            }
-            ran.exits(4)?.says(&["hint: ", "kedge login"])?;
-            Ok(true)
-        })?;
-        // What is left of the old token may still be used.
-        wait::until_true("the old token's end", defaults::SOON, || {
-            Ok(alice.kedge(&["get", "servers"])?.code() == Some(4))
-        })?;
+        ends(&alice)?;
         let asked = trusting.issuer.grants("refresh_token");
         ensure!(asked == 1, "{asked} requests");
         alice.kedge(&["get", "servers"])?.exits(4)?;

@@ -134,12 +134,33 @@ pub(crate) fn url_in(text: &str, start: &str) -> Result<String> {
         .with_context(|| format!("no {start}… in `{text}`"))
 }
 
+/// Waits until a login that is not renewed any more has ended: commands say how to log in, and what is left of the
+/// last token is used up.
+pub(crate) fn ends(person: &Person) -> Result<()> {
+    wait::until_true("the login to be over", defaults::STOP, || {
+        let ran = person.kedge(&["get", "servers"])?;
+        if ran.code() == Some(0) {
+            return Ok(false);
+        }
+        ran.exits(4)?.says(&["hint: ", "kedge login"])?;
+        Ok(true)
+    })?;
+    wait::until_true("the old token's end", defaults::BULK, || {
+        Ok(person.kedge(&["get", "servers"])?.code() == Some(4))
+    })
+}
+
+/// Where a person's logins are kept, a file for each hub.
+pub(crate) fn kept(person: &Person) -> Result<Vec<std::path::PathBuf>> {
+    let hubs = std::fs::read_dir(person.state_home().join("kedge/hubs"))?;
+    hubs.map(|hub| Ok(hub?.path().join("credentials.json")))
+        .collect()
+}
+
 /// Lets a person's token look old: it is renewed a minute before its end, and earlier only when its whole life is
 /// shorter than that.
 pub(crate) fn age(person: &Person) -> Result<()> {
-    let hubs = person.state_home().join("kedge/hubs");
-    for hub in std::fs::read_dir(&hubs)? {
-        let file = hub?.path().join("credentials.json");
+    for file in kept(person)? {
         let mut kept: Value = serde_json::from_slice(&std::fs::read(&file)?)?;
         ensure!(kept["since"].is_string(), "no `since` in {kept}");
         kept["since"] = json!("2020-01-01T00:00:00Z");
