@@ -3,9 +3,12 @@
 
 #![cfg(test)]
 
+mod common;
+
 use std::path::Path;
 use std::process::Command;
 
+use common::large;
 use kedge_api::resources::ServerSpec;
 use kedge_api::{LabelSelector, Resource, Server};
 use kedge_store::{EmbeddedStore, StoreError};
@@ -53,7 +56,7 @@ async fn an_io_error_ends_writing_and_loses_nothing() {
         .map(|server| server.metadata.name.as_str())
         .collect();
     assert_eq!(names, stored);
-    store.create(&large("works-again")).await.unwrap();
+    store.create(&large("works-again", BYTES)).await.unwrap();
 }
 
 async fn write_until_broken(path: &Path) {
@@ -61,7 +64,7 @@ async fn write_until_broken(path: &Path) {
     let mut count = 0;
     let error = loop {
         let name = format!("web{count:03}");
-        match store.create(&large(&name)).await {
+        match store.create(&large(&name, BYTES)).await {
             Ok(_) => println!("\nstored {name}"),
             Err(error) => break error,
         }
@@ -78,13 +81,7 @@ async fn write_until_broken(path: &Path) {
     store.get::<Server>("web000").await.unwrap();
 }
 
-fn large(name: &str) -> Server {
-    let mut server = Server::new(name.parse().unwrap(), ServerSpec::default());
-    server
-        .metadata
-        .annotations
-        .insert("ballast".parse().unwrap(), "x".repeat(8 * 1024));
-    server
-}
+/// Bytes of each server: a few fill the file that may not grow.
+const BYTES: usize = 8 * 1024;
 
 const CHILD: &str = "KEDGE_STORE_TEST_BREAK";

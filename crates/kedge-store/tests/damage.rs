@@ -4,11 +4,12 @@
 
 #![cfg(test)]
 
-use std::fs;
-use std::path::Path;
+mod common;
 
-use kedge_api::resources::ServerSpec;
-use kedge_api::{Resource, Server};
+use std::fs;
+
+use common::with_one_server;
+use kedge_api::Server;
 use kedge_store::{EmbeddedStore, OpenError, Options};
 use tempfile::TempDir;
 
@@ -47,15 +48,4 @@ async fn notices_damage(options: Options) {
         }
     }
     assert!(noticed >= 3, "{noticed} of {} pages", whole.len() / 4096);
-}
-
-async fn with_one_server(path: &Path) -> Server {
-    let store = EmbeddedStore::open(path).unwrap().shared();
-    store
-        .create(&Server::new(
-            "web01".parse().unwrap(),
-            ServerSpec::default(),
-        ))
-        .await
-        .unwrap()
 }

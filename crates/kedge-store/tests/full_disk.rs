@@ -3,13 +3,16 @@
 
 #![cfg(test)]
 
+mod common;
+
 use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
+use common::limited;
 use kedge_api::resources::ServerSpec;
 use kedge_api::{LabelSelector, Resource, Server};
-use kedge_store::{EmbeddedStore, OpenError, Options, Precondition, SharedStore, StoreError};
+use kedge_store::{EmbeddedStore, OpenError, Precondition, SharedStore, StoreError};
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 use tempfile::TempDir;
 
@@ -76,11 +79,9 @@ fn a_new_store_on_a_full_disk_is_refused() {
 async fn a_file_at_its_limit_loses_nothing() {
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("store.db");
-    let limited = Options {
-        max_pages: 60,
-        ..Options::default()
-    };
-    let store = EmbeddedStore::open_with(&path, limited).unwrap().shared();
+    let store = EmbeddedStore::open_with(&path, limited(60))
+        .unwrap()
+        .shared();
     let mut stored = fill(&store, &path).await;
     assert_eq!(names(&store).await, stored);
     // What is removed makes room.
@@ -99,11 +100,7 @@ async fn a_file_at_its_limit_loses_nothing() {
 #[tokio::test]
 async fn a_write_that_does_not_fit_takes_no_other_with_it() {
     let folder = TempDir::new().unwrap();
-    let limited = Options {
-        max_pages: 43,
-        ..Options::default()
-    };
-    let store = EmbeddedStore::open_with(folder.path().join("store.db"), limited)
+    let store = EmbeddedStore::open_with(folder.path().join("store.db"), limited(43))
         .unwrap()
         .shared();
     let mut writes = tokio::task::JoinSet::new();
@@ -111,7 +108,7 @@ async fn a_write_that_does_not_fit_takes_no_other_with_it() {
         let store = store.clone();
         writes.spawn(async move {
             let server = match index % 8 {
-                0 => large_by(&format!("large{index}"), 60 * 1024),
+                0 => common::large(&format!("large{index}"), 60 * 1024),
                 _ => Server::new(
                     format!("small{index}").parse().unwrap(),
                     ServerSpec::default(),
@@ -153,16 +150,7 @@ async fn fill(store: &SharedStore, path: &Path) -> Vec<String> {
 }
 
 fn large(name: &str) -> Server {
-    large_by(name, 8 * 1024)
-}
-
-fn large_by(name: &str, bytes: usize) -> Server {
-    let mut server = Server::new(name.parse().unwrap(), ServerSpec::default());
-    server
-        .metadata
-        .annotations
-        .insert("ballast".parse().unwrap(), "x".repeat(bytes));
-    server
+    common::large(name, 8 * 1024)
 }
 
 async fn names(store: &SharedStore) -> Vec<String> {

@@ -8,9 +8,7 @@ mod common;
 use common::{history, limited};
 use kedge_api::resources::ServerSpec;
 use kedge_api::{AccessPolicy, Resource, Server, Time};
-use kedge_store::{
-    EmbeddedStore, HistoryLine, HistoryQuery, Options, Precondition, SharedStore, StoreError,
-};
+use kedge_store::{EmbeddedStore, HistoryLine, HistoryQuery, Precondition, StoreError};
 use proptest::prelude::*;
 use rusqlite::Connection;
 use tempfile::TempDir;

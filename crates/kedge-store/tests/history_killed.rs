@@ -4,11 +4,14 @@
 
 #![cfg(test)]
 
+mod common;
+
 use std::io::{BufRead, BufReader, Write as _};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use kedge_store::{EmbeddedStore, HistoryLine, HistoryQuery, SharedStore};
+use common::history;
+use kedge_store::{EmbeddedStore, HistoryLine};
 use tempfile::TempDir;
 
 /// Run by itself, this is the test; run by itself with the variable, it is the child.
@@ -42,7 +45,7 @@ fn killed_at_any_moment_no_acknowledged_line_is_lost() {
         child.wait().unwrap();
         acknowledged = heard.last().unwrap_or(acknowledged);
         let store = EmbeddedStore::open(&path).unwrap().shared();
-        let stored = wait(read(&store));
+        let stored = wait(history(&store));
         // Batches of five, each whole, in order, and at most the one on its way more than was said.
         assert_eq!(stored.len() % 5, 0, "in round {round}");
         assert!(
@@ -61,7 +64,7 @@ fn killed_at_any_moment_no_acknowledged_line_is_lost() {
 fn append_until_killed(path: &Path) {
     let store = EmbeddedStore::open(path).unwrap().shared();
     wait(async {
-        let mut next = read(&store).await.len();
+        let mut next = history(&store).await.len();
         loop {
             let batch = (next..next + 5).map(|number| line(number.to_string()));
             store.append(batch.collect()).await.unwrap();
@@ -72,22 +75,6 @@ fn append_until_killed(path: &Path) {
             out.flush().unwrap();
         }
     });
-}
-
-async fn read(store: &SharedStore) -> Vec<HistoryLine> {
-    let mut query = HistoryQuery {
-        limit: 1000,
-        ..HistoryQuery::default()
-    };
-    let mut lines = Vec::new();
-    loop {
-        let page = store.history(query).await.unwrap();
-        lines.extend(page.lines.into_iter().map(|stored| stored.line));
-        match page.next {
-            None => return lines,
-            next => query.after = next,
-        }
-    }
 }
 
 fn line(body: String) -> HistoryLine {

@@ -2,11 +2,14 @@
 
 #![cfg(test)]
 
+mod common;
+
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 
+use common::with_one_server;
 use kedge_api::resources::ServerSpec;
 use kedge_api::{Resource, Server};
 use kedge_store::{EmbeddedStore, OpenError, Options, StoreError};
@@ -181,17 +184,6 @@ async fn what_was_written_is_there_after_reopening() {
     let second = Server::new("web02".parse().unwrap(), ServerSpec::default());
     let next = store.create(&second);
     assert!(next.await.unwrap().metadata.resource_version > made.metadata.resource_version);
-}
-
-async fn with_one_server(path: &Path) -> Server {
-    let store = EmbeddedStore::open(path).unwrap().shared();
-    store
-        .create(&Server::new(
-            "web01".parse().unwrap(),
-            ServerSpec::default(),
-        ))
-        .await
-        .unwrap()
 }
 
 fn mode(path: &Path) -> u32 {
