@@ -33,6 +33,8 @@ pub struct Rights {
     from: IpAddr,
     now: Time,
     policies: Result<Arc<Vec<Entry>>, StoreError>,
+    /// Those of them that are about this person: few, and asked about every server of a list.
+    about: Arc<Vec<Entry>>,
 }
 
 /// By what somebody may do something.
@@ -58,11 +60,15 @@ impl Rights {
         if let (Err(error), Role::Person) = (&policies, who.role) {
             return Err(error.clone());
         }
+        let about = |entry: &&Entry| policy::is_about(entry.policy(), &who.principal);
+        let known = policies.as_deref().map(Vec::as_slice).unwrap_or_default();
+        let about = known.iter().filter(about).cloned().collect();
         Ok(Self {
             who: who.clone(),
             from,
             now: app.clock.now(),
             policies,
+            about: Arc::new(about),
         })
     }
 
@@ -128,7 +134,8 @@ impl Rights {
     /// Whether a policy lets them reach the server, so that they may know of it.
     #[must_use]
     pub fn reaches(&self, server: &Server, now: Time) -> bool {
-        policy::may_see(self.known(), &self.who.principal, server, now)
+        let about = self.about.iter().map(Entry::policy);
+        policy::may_see(about, &self.who.principal, server, now)
     }
 
     /// Whether they may know that there is such a server.

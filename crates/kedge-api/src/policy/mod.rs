@@ -25,6 +25,7 @@ use serde::{Deserialize, Serialize};
 pub use self::hub::{HubRights, hub_rights};
 pub use self::reason::PolicyReason;
 pub use self::session::may_see;
+pub use self::subject::is_about;
 use crate::expression::Unreadable;
 use crate::login::MappedLogin;
 use crate::names::ObjectName;

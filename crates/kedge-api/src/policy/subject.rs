@@ -4,6 +4,13 @@ use super::{Objection, PolicyReason, unreadable};
 use crate::principal::{Principal, Standing};
 use crate::resources::{AccessPolicy, IssuerRule, SubjectRule, Subjects};
 
+/// Whether a policy is about a person at all. One that is not says nothing about them, whatever they ask: who asks much
+/// about one person may leave it out.
+#[must_use]
+pub fn is_about(policy: &AccessPolicy, principal: &Principal) -> bool {
+    objection(policy, principal).is_ok()
+}
+
 pub(super) fn objection(policy: &AccessPolicy, principal: &Principal) -> Objection {
     let subjects = &policy.spec.subjects;
     if *subjects == Subjects::default() {

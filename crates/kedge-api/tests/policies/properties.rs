@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use kedge_api::login::LoginOrigin;
-use kedge_api::policy::{Outcome, PolicyReason, may_see};
+use kedge_api::policy::{Outcome, PolicyReason, is_about, may_see};
 use kedge_api::resources::{Effect, LoginRule};
 use kedge_api::{AccessPolicy, Time};
 use proptest::prelude::*;
@@ -153,6 +153,15 @@ proptest! {
         if policies.is_empty() {
             prop_assert!(!visible);
         }
+    }
+
+    #[test]
+    fn a_policy_that_is_about_others_may_be_left_out(policies in any_policies(), ask in any_ask()) {
+        let (person, now) = (person(), ask.now.parse().unwrap());
+        let about: Vec<_> = policies.iter().filter(|policy| is_about(policy, &person)).cloned().collect();
+        prop_assert_eq!(decide(&policies, &ask).outcome, decide(&about, &ask).outcome);
+        let server = server();
+        prop_assert_eq!(may_see(&policies, &person, &server, now), may_see(&about, &person, &server, now));
     }
 }
 
