@@ -7,10 +7,10 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use common::tls::self_signed;
 use common::{FakeHub, Person, Takes};
 use kedge_testkit::browser::Browser;
 use kedge_testkit::issuer::{Issuer, IssuerOptions, IssuerPerson, Misbehaviour};
@@ -370,30 +370,17 @@ fn hostile_texts_stay_on_their_line() -> Result<()> {
 
 /// An issuer with a certificate of its own making, that says nothing but 404.
 fn https_issuer() -> Result<(String, String)> {
-    let certified = rcgen::generate_simple_self_signed(["localhost".to_owned()])?;
-    let key =
-        rustls::pki_types::PrivateKeyDer::try_from(certified.signing_key.serialize_der()).unwrap();
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let config = rustls::ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()?
-        .with_no_client_auth()
-        .with_single_cert(vec![certified.cert.der().clone()], key)?;
-    let config = Arc::new(config);
-    let listener = TcpListener::bind("127.0.0.1:0")?;
-    let url = format!("https://localhost:{}", listener.local_addr()?.port());
-    std::thread::spawn(move || {
-        for mut socket in listener.incoming().flatten() {
-            let mut session = rustls::ServerConnection::new(config.clone()).unwrap();
-            let mut stream = rustls::Stream::new(&mut session, &mut socket);
-            let mut head = [0; 4096];
-            if stream.read(&mut head).is_ok() {
-                let _ = stream.write_all(
-                    b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
-                );
-            }
+    let issuer = self_signed(|session, socket| {
+        let mut stream = rustls::Stream::new(session, socket);
+        let mut head = [0; 4096];
+        if stream.read(&mut head).is_ok() {
+            let _ = stream.write_all(
+                b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
+            );
         }
-    });
-    Ok((url, certified.cert.pem()))
+    })?;
+    let url = format!("https://localhost:{}", issuer.address.port());
+    Ok((url, issuer.certificate.pem()))
 }
 
 #[test]

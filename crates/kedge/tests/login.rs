@@ -3,12 +3,11 @@
 mod common;
 
 use std::fs;
-use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use anyhow::Result;
+use common::tls::self_signed;
 use common::{FakeHub, Person, TOKEN};
 
 fn files(folder: &Path) -> Vec<PathBuf> {
@@ -149,25 +148,14 @@ fn nothing_is_stored_when_anything_is_wrong() -> Result<()> {
 
 #[test]
 fn a_self_signed_hub_shows_its_pin_and_how_to_compare_it() -> Result<()> {
-    let certified = rcgen::generate_simple_self_signed(["localhost".to_owned()])?;
-    let pin = kedge_tunnel::CertificatePin::of(certified.cert.der()).to_string();
-    let key =
-        rustls::pki_types::PrivateKeyDer::try_from(certified.signing_key.serialize_der()).unwrap();
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let config = rustls::ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()?
-        .with_no_client_auth()
-        .with_single_cert(vec![certified.cert.der().clone()], key)?;
-    let config = Arc::new(config);
-    let listener = TcpListener::bind("127.0.0.1:0")?;
-    let url = format!("https://{}", listener.local_addr()?);
-    std::thread::spawn(move || {
-        for socket in listener.incoming().flatten() {
-            let mut socket = socket;
-            let mut session = rustls::ServerConnection::new(config.clone()).unwrap();
-            while session.is_handshaking() && session.complete_io(&mut socket).is_ok() {}
-        }
-    });
+    let hub =
+        self_signed(
+            |session, socket| {
+                while session.is_handshaking() && session.complete_io(socket).is_ok() {}
+            },
+        )?;
+    let pin = kedge_tunnel::CertificatePin::of(hub.certificate.der()).to_string();
+    let url = format!("https://{}", hub.address);
     let person = Person::new()?;
     let token = person.secret("my.token", TOKEN)?;
     let ran = person

@@ -8,6 +8,8 @@
     reason = "helpers of tests, of which each file uses its own part"
 )]
 
+pub mod tls;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
