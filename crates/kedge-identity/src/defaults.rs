@@ -6,6 +6,9 @@ use std::time::Duration;
 pub const TOKEN_MAX_BYTES: usize = 64 * 1024;
 /// Nesting of JSON in a token, a discovery document or a JWKS: claims that are objects of lists nest four deep.
 pub const JSON_MAX_DEPTH: usize = 32;
+/// Values in one such text: twice as many as somebody in as many groups as may be has who is told of each twice. One
+/// value of two bytes takes up to a hundred when it is read, and tokens are read before anything in them is believed.
+pub const JSON_MAX_VALUES: usize = 2048;
 /// Claims of one token. Entra ID and Keycloak with every option on give about forty.
 pub const CLAIMS_MAX: usize = 128;
 /// Bytes of all claims that are kept of a token, as JSON: they go along with a session and into its records.

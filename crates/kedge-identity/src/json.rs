@@ -1,4 +1,5 @@
-//! JSON from outside, read strictly: no key twice, no nesting that means trouble.
+//! JSON from outside, read strictly: no key twice, no nesting that means trouble, and not more of it than somebody may
+//! mean: a digit and a comma become thirty bytes here.
 
 use std::cell::Cell;
 use std::fmt;
@@ -6,7 +7,7 @@ use std::fmt;
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 
-use crate::defaults::JSON_MAX_DEPTH;
+use crate::defaults::{JSON_MAX_DEPTH, JSON_MAX_VALUES};
 
 /// Reads an object.
 ///
@@ -17,10 +18,12 @@ use crate::defaults::JSON_MAX_DEPTH;
 /// What is wrong, as the end of a sentence that begins with what was read.
 pub(crate) fn object(bytes: &[u8]) -> Result<Map<String, Value>, &'static str> {
     let flaw = Cell::new(None);
+    let left = Cell::new(JSON_MAX_VALUES);
     let mut reader = serde_json::Deserializer::from_slice(bytes);
     let seed = Strict {
         depth: 1,
         flaw: &flaw,
+        left: &left,
     };
     let read = seed.deserialize(&mut reader);
     let read = read.and_then(|value| reader.end().map(|()| value));
@@ -35,6 +38,8 @@ pub(crate) fn object(bytes: &[u8]) -> Result<Map<String, Value>, &'static str> {
 struct Strict<'a> {
     depth: usize,
     flaw: &'a Cell<Option<&'static str>>,
+    /// How many values there may still be.
+    left: &'a Cell<usize>,
 }
 
 impl Strict<'_> {
@@ -58,6 +63,10 @@ impl<'de> DeserializeSeed<'de> for Strict<'_> {
     type Value = Value;
 
     fn deserialize<D: Deserializer<'de>>(self, reader: D) -> Result<Value, D::Error> {
+        match self.left.get().checked_sub(1) {
+            Some(left) => self.left.set(left),
+            None => return Err(self.wrong(MANY)),
+        }
         reader.deserialize_any(self)
     }
 }
@@ -121,6 +130,8 @@ impl<'de> Visitor<'de> for Strict<'_> {
 
 /// The flaw of too many levels.
 pub(crate) const DEEP: &str = "nests too deep";
+/// The flaw of too many values.
+pub(crate) const MANY: &str = "has too many values";
 /// The flaw of two equal keys.
 pub(crate) const TWICE: &str = "has a key twice";
 
@@ -164,6 +175,21 @@ mod tests {
             assert_eq!(object(text.as_bytes()), Err("is no JSON"), "{text}");
         }
         assert_eq!(object(b"{\"a\":\"\xff\"}"), Err("is no JSON"));
+    }
+
+    #[test]
+    fn values_are_counted_wherever_they_are() {
+        let list = |count: usize| format!("{{\"a\":[{}]}}", vec!["1"; count].join(","));
+        let object_of = |count: usize| {
+            let entries: Vec<_> = (0..count).map(|at| format!("\"{at}\":{{}}")).collect();
+            format!("{{{}}}", entries.join(","))
+        };
+        // The object itself is one, and so is the list.
+        assert!(object(list(JSON_MAX_VALUES - 2).as_bytes()).is_ok());
+        assert!(object(object_of(JSON_MAX_VALUES - 1).as_bytes()).is_ok());
+        for text in [list(JSON_MAX_VALUES - 1), object_of(JSON_MAX_VALUES)] {
+            assert_eq!(object(text.as_bytes()), Err(MANY));
+        }
     }
 
     #[test]

@@ -38,6 +38,7 @@ impl<'a> Token<'a> {
         let header = json::object(&header).map_err(|flaw| {
             malformed(match flaw {
                 json::DEEP => "its header nests too deep",
+                json::MANY => "its header has too many values",
                 json::TWICE => "its header has a key twice",
                 _ => "its header is no JSON object",
             })
@@ -47,6 +48,7 @@ impl<'a> Token<'a> {
         let claims = json::object(&claims).map_err(|flaw| {
             malformed(match flaw {
                 json::DEEP => "its claims nest too deep",
+                json::MANY => "its claims have too many values",
                 json::TWICE => "its claims have a key twice",
                 _ => "its claims are no JSON object",
             })
