@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 
-use kedge_api::Standing;
+use kedge_api::{LocalPartTrust, Standing};
 use kedge_hub::config::{Config, Settings};
 
 const PAGE: &str = include_str!("../../../docs/identity-providers.md");
@@ -27,6 +27,27 @@ fn every_block_is_a_configuration() {
         };
         assert_eq!(issuers[0].standing, expected, "{block}");
     }
+}
+
+/// Whoever lists domains lists their own, and one who does without `email_verified` says so.
+#[test]
+fn addresses_become_logins_where_they_are_verified_or_the_issuer_gives_them() {
+    let mut trusted = 0;
+    for block in &blocks() {
+        let mapping = &settle(block).roster.issuers[0].mapping;
+        match mapping.local_part_trust {
+            LocalPartTrust::EmailVerified => {}
+            LocalPartTrust::Issuer => {
+                assert!(
+                    block.contains("https://login.microsoftonline.com/"),
+                    "{block}"
+                );
+                assert_eq!(mapping.local_part_domains, ["corp.example"], "{block}");
+                trusted += 1;
+            }
+        }
+    }
+    assert_eq!(trusted, 1);
 }
 
 #[test]
