@@ -195,6 +195,24 @@ fn a_refresh_token_used_twice_ends_the_login() {
 }
 
 #[test]
+fn a_token_is_revoked_by_its_client_alone() {
+    let issuer = issuer();
+    let answer = log_in(&issuer, "alice");
+    let (_, first) = exchange(&issuer, form::value(&answer, "code").unwrap());
+    let revoke = |client: &str, token: &Value| {
+        let token = ("token", token.as_str().unwrap());
+        post(&issuer, "/revoke", &[("client_id", client), token]).0
+    };
+    assert_eq!(revoke("somebody", &first["refresh_token"]), 401);
+    let (status, second) = refresh(&issuer, &first["refresh_token"]);
+    assert_eq!(status, 200);
+    for _ in 0..2 {
+        assert_eq!(revoke("kedge", &second["refresh_token"]), 200);
+    }
+    assert_eq!(refresh(&issuer, &second["refresh_token"]).0, 400);
+}
+
+#[test]
 fn a_device_is_let_in_or_turned_away_by_a_form() {
     let issuer = issuer();
     for (button, wanted) in [("allow", 200), ("deny", 400)] {
