@@ -40,6 +40,9 @@ pub const UNKNOWN_KEY_PAUSE: Duration = Duration::from_secs(30);
 /// How often tokens of an issuer without keys may make us ask it: people are waiting, and so is an issuer that just
 /// came up.
 pub const NO_KEYS_PAUSE: Duration = Duration::from_secs(5);
+/// Tokens that may wait for one fetch of their issuer's keys; more are told to come again. Each takes up to 600 KiB in
+/// its parts, and nobody has vouched for it. Keys that changed are there in a blink, and those who were told come back.
+pub const WAITING_MAX: usize = 256;
 /// How long keys are used before they are fetched again, when the issuer does not say.
 pub const REFRESH_DEFAULT: Duration = Duration::from_secs(60 * 60);
 /// The shortest time that an issuer's `Cache-Control` may ask for: one that says 0 is not asked all the time.

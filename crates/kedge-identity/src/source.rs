@@ -17,12 +17,12 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Shared};
 use kedge_api::Time;
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, Semaphore, watch};
 use tokio::time::Instant;
 
 use crate::defaults::{
     FUTURE_LEEWAY, KEYS_MAX_AGE, NO_KEYS_PAUSE, RESTORED_MAX_AGE, RETRY_MAX, RETRY_MIN,
-    UNKNOWN_KEY_PAUSE,
+    UNKNOWN_KEY_PAUSE, WAITING_MAX,
 };
 use crate::error::VerifyError;
 use crate::fetch::{self, Fetched};
@@ -56,6 +56,8 @@ pub(crate) struct Source {
     rules: IssuerRules,
     around: Arc<Surroundings>,
     state: Mutex<State>,
+    /// Room for those who wait for keys: each of them has a token in its parts, which nobody has vouched for.
+    waiting: Semaphore,
 }
 
 #[derive(Default)]
@@ -86,6 +88,7 @@ impl Source {
             rules,
             around,
             state: Mutex::default(),
+            waiting: Semaphore::new(WAITING_MAX),
         }
     }
 
@@ -104,6 +107,7 @@ impl Source {
             rules,
             around: Arc::clone(&self.around),
             state: Mutex::new(state),
+            waiting: Semaphore::new(WAITING_MAX),
         }
     }
 
@@ -130,7 +134,7 @@ impl Source {
             Some(keys) => keys,
             None => {
                 if let Some(flight) = self.ask(Cause::NoKeys) {
-                    flight.await;
+                    self.wait(flight).await?;
                 }
                 self.keys().ok_or_else(|| self.unavailable())?
             }
@@ -144,13 +148,25 @@ impl Source {
             let in_vain = self.locked().failure.is_some();
             return Err(if in_vain { self.unavailable() } else { first });
         };
-        flight.await;
+        self.wait(flight).await?;
         match self.keys() {
             Some(newer) if !Arc::ptr_eq(&newer, &keys) => {
                 self.judge(&newer, token).map_err(|refusal| refusal.error)
             }
             _ => Err(self.unavailable()),
         }
+    }
+
+    /// Waits for a flight, unless too many do.
+    async fn wait(&self, flight: Flight) -> Result<(), VerifyError> {
+        let Ok(_place) = self.waiting.try_acquire() else {
+            return Err(VerifyError::Unavailable {
+                issuer: self.rules.url.clone(),
+                cause: "too many wait for them".to_owned(),
+            });
+        };
+        flight.await;
+        Ok(())
     }
 
     /// A flight to wait for: the one that is under way, or a new one if this cause may start it now.

@@ -113,6 +113,32 @@ async fn many_at_once_make_one_request() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn more_than_may_wait_are_told_to_come_again() {
+    let world = World::new();
+    world.issuer.feels(Mood::Gated);
+    let most = kedge_identity::defaults::WAITING_MAX;
+    let tokens: Vec<_> = (0..most + 10)
+        .map(|number| world.with_claim("sub", json!(format!("user-{number}"))))
+        .collect();
+    let all = join_all(tokens.iter().map(|token| world.verify(token)));
+    let open = async {
+        tokio::task::yield_now().await;
+        world.issuer.gate.add_permits(100);
+    };
+    let (verdicts, ()) = tokio::join!(all, open);
+    let (good, bad): (Vec<_>, Vec<_>) = verdicts.into_iter().partition(Result::is_ok);
+    assert_eq!((good.len(), bad.len()), (most, 10));
+    for error in bad.into_iter().map(Result::unwrap_err) {
+        assert!(error.is_unavailable(), "{error}");
+    }
+    // They do, and nothing of it stays.
+    for token in &tokens {
+        world.verify(token).await.unwrap();
+    }
+    assert_eq!(world.issuer.asked(), 1);
+}
+
+#[tokio::test(start_paused = true)]
 async fn one_who_leaves_does_not_end_it_for_the_others() {
     let world = World::new();
     world.issuer.feels(Mood::Gated);
