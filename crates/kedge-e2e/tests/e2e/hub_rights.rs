@@ -42,6 +42,31 @@ fn the_claim_of_the_configuration_makes_an_administrator() -> Result<()> {
     })
 }
 
+/// They see every server, and may reach none.
+#[test]
+fn looking_at_oneself_is_no_refusal_of_an_administrator() -> Result<()> {
+    case(|t| {
+        let mut trusting = by_claim(t)?;
+        let only_alice = policy("everybody", json!({"users": ["alice"]}), &["{login}"]);
+        trusting.cheap.admin.apply(&only_alice)?;
+        let admin = trusting.logged_in(t, "admin")?;
+        let said = admin.kedge(&["whoami"])?.success()?;
+        ensure!(
+            said.out()
+                .contains(&format!("no policy allows you to reach {SERVER} as ")),
+            "{said}"
+        );
+        // What comes after it is in the log, and it is not.
+        admin.kedge_ssh(&[SERVER, "true"])?.exits(255)?;
+        let refused = |event: &Value| text(event, "event") == "session.refused";
+        trusting.cheap.hub.audited("the refusal", refused)?;
+        let log = trusting.cheap.hub.daemon()?.log()?;
+        let refusals = log.matches("session.refused").count();
+        ensure!(refusals == 1, "{refusals} refusals:\n{log}");
+        Ok(())
+    })
+}
+
 #[test]
 fn an_ordinary_person_sees_what_they_may_reach_and_changes_nothing() -> Result<()> {
     case(|t| {

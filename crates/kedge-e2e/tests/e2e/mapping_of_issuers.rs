@@ -219,6 +219,90 @@ fn each_issuer_maps_by_its_own_rules() -> Result<()> {
     })
 }
 
+/// What people may write into other claims is not theirs for that.
+#[test]
+fn an_address_is_a_login_only_if_it_is_verified_or_the_issuer_is_trusted_with_it() -> Result<()> {
+    case(|t| {
+        let directory = Issuer::start(IssuerOptions::default())?;
+        let domains = "local-part-domains = [\"example.com\"]";
+        let trusting = Trusting::with(t, IssuerOptions::default(), |options| {
+            let home = options.issuers.remove(0).with("home = true");
+            let theirs = TrustedIssuer::new(&directory.url())
+                .with("name = \"directory\"")
+                .with("[issuers.login]")
+                .with(domains)
+                .with("local-part-trust = \"issuer\"");
+            options.issuers = vec![home.with("[issuers.login]").with(domains), theirs];
+        })?;
+        trusting.cheap.admin.apply(&policy(
+            "everybody",
+            json!({"users": ["*"], "issuers": ["*"]}),
+            &["{login}"],
+        ))?;
+        let named = |address: &str, email: Value, verified: Value| json!({"preferred_username": address, "email": email, "email_verified": verified});
+        let own = "alice@example.com";
+        for (what, changes, verified, trusted) in [
+            ("verified", named(own, json!(own), json!(true)), true, true),
+            (
+                "in capitals",
+                named(own, json!("alice@EXAMPLE.com"), json!(true)),
+                true,
+                true,
+            ),
+            (
+                "not verified",
+                named(own, json!(own), json!(false)),
+                false,
+                true,
+            ),
+            (
+                "verified as text",
+                named(own, json!(own), json!("true")),
+                false,
+                true,
+            ),
+            (
+                "no word about it",
+                named(own, json!(own), json!(null)),
+                false,
+                true,
+            ),
+            (
+                "the address of somebody else",
+                named(own, json!("mallory@example.com"), json!(true)),
+                false,
+                true,
+            ),
+            (
+                "no mail address",
+                named(own, json!(null), json!(true)),
+                false,
+                true,
+            ),
+            (
+                "of elsewhere",
+                named(
+                    "alice@evil.example",
+                    json!("alice@evil.example"),
+                    json!(true),
+                ),
+                false,
+                false,
+            ),
+        ] {
+            for (issuer, expected) in [(&trusting.issuer, verified), (&directory, trusted)] {
+                let token = issuer.id_token_with("alice", &changes)?;
+                let granted = trusting.open(&token, None)?;
+                ensure!(granted.is_ok() == expected, "{what}: {:?}", granted.err());
+                if expected {
+                    ensure!(trusting.open(&token, Some("alice"))?.is_ok(), "{what}");
+                }
+            }
+        }
+        Ok(())
+    })
+}
+
 #[test]
 fn a_login_by_another_claim_needs_a_policy_and_is_never_root() -> Result<()> {
     case(|t| {
