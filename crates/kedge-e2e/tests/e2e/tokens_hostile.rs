@@ -189,29 +189,25 @@ fn each_bad_token_is_refused_without_a_reason() -> Result<()> {
                     .header("X-Forwarded-For", &from)
                     .send(trusting.cheap.endpoint())
             };
+            let refused = |reply: &kedge_testkit::peers::Reply| {
+                let said = reply.text();
+                ensure!(reply.status == 401, "{what}: {} {said}", reply.status);
+                Ok(())
+            };
             let reply = send(Request::new("GET", "/apis/kedge.dev/v1alpha1/servers"))?;
             // A token that is longer than any header may be is not even read.
             if reply.status == 431 || (reply.status == 400 && token.len() > 64 * 1024) {
                 continue;
             }
-            ensure!(
-                reply.status == 401,
-                "{what}: {} {}",
-                reply.status,
-                reply.text()
-            );
+            refused(&reply)?;
             ensure!(
                 reply.text() == garbage.text(),
                 "{what}: the answer tells more than it should: {}",
                 reply.text()
             );
-            let reply = send(Request::new("GET", "/kedge/v1/connect").upgrade("kedge.v1"))?;
-            ensure!(
-                reply.status == 401,
-                "{what}: {} {}",
-                reply.status,
-                reply.text()
-            );
+            refused(&send(
+                Request::new("GET", "/kedge/v1/connect").upgrade("kedge.v1"),
+            )?)?;
         }
         ensure!(
             attacker.requests().is_empty(),
