@@ -126,8 +126,8 @@ enum Concerns {
 }
 
 impl Concerns {
-    /// What an error of a watch means. What cannot be read is there the next time as well, and every beginning makes all
-    /// sessions think.
+    /// What an error of a watch means. What cannot be read is there the next time as well, and every beginning makes
+    /// all sessions think.
     fn lost(error: &StoreError) -> Self {
         match error {
             StoreError::Unreadable { .. } => {
