@@ -131,9 +131,9 @@ fn claims(words: &[String]) -> Result<BTreeMap<String, Value>, Failure> {
 /// What people see.
 fn page(user: &Subject, server: &ServerName, explanation: &Explanation, now: Time) -> String {
     let mut text = answer(user, server, explanation);
-    text.push('\n');
+    let mut lines = String::new();
     let mut line = |key: &str, value: String| {
-        let _ = writeln!(text, "{:<10}{value}", format!("{key}:"));
+        let _ = writeln!(lines, "{:<10}{value}", format!("{key}:"));
     };
     if let Some(login) = &explanation.login {
         line("Login", origin(login, explanation.login_origin));
@@ -147,13 +147,14 @@ fn page(user: &Subject, server: &ServerName, explanation: &Explanation, now: Tim
     if let Some(at) = explanation.review_at {
         line("Until", format!("{at}, when time may change the answer"));
     }
-    if !explanation.trace.is_empty() {
+    let parts = [
+        lines,
+        trace(&explanation.trace),
+        facts(&explanation.assumed, now),
+    ];
+    for part in parts.iter().filter(|part| !part.is_empty()) {
         text.push('\n');
-        text.push_str(&trace(&explanation.trace));
-    }
-    if !explanation.assumed.is_empty() {
-        text.push('\n');
-        text.push_str(&facts(&explanation.assumed, now));
+        text.push_str(part);
     }
     text
 }
@@ -236,6 +237,9 @@ fn facts(facts: &[AssumedFact], now: Time) -> String {
             ]
         })
         .collect();
+    if rows.is_empty() {
+        return String::new();
+    }
     table(Some(&["FACT", "VALUE", "FROM"]), &rows)
 }
 
@@ -244,6 +248,18 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn parts_that_are_empty_leave_no_gap() {
+        let explanation: Explanation = serde_json::from_value(json!({
+            "allowed": false, "outcome": "no-login", "at": "2026-01-01T12:00:00Z",
+            "assumed": [{"fact": "user", "value": "alice", "origin": "given"}],
+        }))
+        .unwrap();
+        let (user, server) = ("alice".parse().unwrap(), "web01".parse().unwrap());
+        let page = page(&user, &server, &explanation, explanation.at);
+        assert!(page.contains("login\n\nFACT"), "{page}");
+    }
 
     #[test]
     fn claims_are_texts_and_lists_of_them() {
