@@ -432,6 +432,8 @@ impl Expectation {
 
     fn question(&self) -> String {
         let mut words = vec![Printable::new(self.user.as_str()).to_string()];
+        // Two people may have one name.
+        words.extend(self.issuer.as_ref().map(|issuer| format!("of {issuer}")));
         if let Some(server) = &self.server {
             let permission = self.permission.as_ref().unwrap_or(&Permission::Ssh);
             words.push(permission.to_string());

@@ -176,6 +176,9 @@ fn the_table_of_the_manual_page_holds() -> Result<()> {
         .find(|block| block.contains("expect:"))
         .unwrap_or_default();
     let (person, file) = person(POLICIES, table)?;
-    person.kedge(["policy", "test", &file]).run()?.success()?;
+    let ran = person.kedge(["policy", "test", &file]).run()?.success()?;
+    // Which of two people of one name is meant, is said.
+    let partner = "ok   alice of https://id.partner.example ssh web01 at ";
+    assert!(ran.out().contains(partner), "{ran}");
     Ok(())
 }
