@@ -54,6 +54,12 @@ pub const CREDENTIALS_BYTES: u64 = 512 << 10;
 /// Bytes that are set aside on the disk before a login is renewed: more than most logins have.
 pub const ROOM_BYTES: u64 = 32 << 10;
 
+/// How many of a hub's issuers an error names: it is one line.
+pub const ISSUERS_NAMED: usize = 10;
+
+/// How much earlier than the login a new proof may seem to have been given, as clocks differ.
+pub const REAUTHENTICATION_LEEWAY: Duration = Duration::from_secs(60);
+
 /// Steps of a device flow that wait to be shown. They come seconds apart; one that finds no room is
 /// not shown.
 pub const DEVICE_STEPS: usize = 4;

@@ -12,6 +12,7 @@ use crate::credentials::{CommandError, CredentialError, Kind, LockError, StoreEr
 use crate::exit::Exit;
 use crate::hub::HubError;
 use crate::names::PlaceError;
+use crate::quoting::quoted;
 
 /// Turns an error into what is printed, and how the program ends.
 pub trait IntoFailure {
@@ -191,10 +192,11 @@ pub fn token_file_hint(error: &FileError, hub: &str) -> Option<String> {
     match error {
         // Kubernetes mounts a service account's token with mode 0644, in a container of its own.
         FileError::Exposed { path, .. } => {
-            let path = path.display();
+            let path = quoted(&path.display().to_string());
+            let command = quoted(&format!("cat {path}"));
             Some(format!(
                 "chmod 600 {path}; or, where somebody else makes the file and nobody else is on the \
-                 machine: kedge login {hub} --token-command 'cat {path}'"
+                 machine: kedge login {hub} --token-command {command}"
             ))
         }
         other => other.hint(),

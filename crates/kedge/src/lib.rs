@@ -33,6 +33,7 @@ pub mod names;
 pub mod objects;
 pub mod policy;
 pub mod proxy;
+pub mod quoting;
 pub mod ssh;
 pub mod ssh_config;
 pub mod state;

@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 
 use kedge_api::rest::{Discovery, WhoAmI};
 use kedge_api::text::Printable;
-use kedge_api::{HubName, HubUrl, IssuerUrl};
+use kedge_api::{HubName, HubUrl, IssuerUrl, Suffix, Time};
 use kedge_service::Failure;
 use kedge_tunnel::{CertificatePin, DialError};
 use secrecy::SecretString;
@@ -26,12 +26,14 @@ use crate::app::{App, block_on};
 use crate::cli::LoginArgs;
 use crate::config::{self, Config, HubConfig, Pin};
 use crate::credentials::{self, LockError, Stored};
+use crate::defaults;
 use crate::exit::Exit;
 use crate::failure::{IntoFailure, failure, usage};
 use crate::hub::{Asker, Hub, HubError};
 use crate::names::Place;
+use crate::quoting::quoted;
 use crate::ssh_config::command as ssh_config;
-use oidc::Wish;
+use oidc::{Session, Wish};
 use source::Given;
 
 /// Runs `kedge login`.
@@ -169,14 +171,37 @@ fn obtain(
     }
     let last = last_issuer(app, wanted.name);
     let issuer = oidc::choose(app, issuers, &wanted.wish, last.as_ref(), &hub)?;
+    let begun = app.now().into();
     block_on(interruptible(async {
         let tokens = oidc::run(app, &issuer, &wanted.wish, &client, &hub).await?;
         let token = tokens.id_token.clone();
         let name = issuer.name.as_str().to_owned();
         let login = credentials::logged_in(issuer, tokens);
         let person = confirm(client, token, Some(name)).await?;
+        refuse_old_proof(&wanted.wish, &login.issuer.issuer, &person, begun)?;
         Ok((Stored::Oidc(Box::new(login)), person))
     }))
+}
+
+/// The device flow (RFC 8628) has no words for asking the person anew, so a browser that is still logged
+/// in there hands on a proof of long ago.
+fn refuse_old_proof(
+    wish: &Wish,
+    issuer: &IssuerUrl,
+    person: &WhoAmI,
+    begun: Time,
+) -> Result<(), Failure> {
+    let leeway = defaults::REAUTHENTICATION_LEEWAY;
+    match person.authenticated_at {
+        Some(at) if wish.session == Session::New && at.saturating_add(leeway) < begun => {
+            let text = format!(
+                "{issuer} did not ask anew who you are, and shows a proof of {at}; nothing was stored"
+            );
+            Err(failure(Exit::Failure, text)
+                .hint("log out at the issuer in the browser, and log in again"))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Asks the hub whose token it is.
@@ -336,17 +361,37 @@ fn not_trusted(error: HubError, arguments: &LoginArgs) -> Failure {
 }
 
 fn untrusted(url: &HubUrl, pin: &CertificatePin, arguments: &LoginArgs) -> Failure {
-    let how = match &arguments.token_file {
-        Some(file) => format!(" --token-file {}", file.display()),
-        None => String::new(),
-    };
     let text = format!(
         "no authority that this machine trusts vouches for the certificate of {url}; it shows {pin}"
     );
     failure(Exit::Failure, text).hint(format!(
         "compare it with the pin that kedge-hub prints at its start; only if they are the same: \
-         kedge login {url}{how} --pin {pin}"
+         kedge login {url}{} --pin {pin}",
+        options(arguments)
     ))
+}
+
+/// The options of this login but for whom to trust, to be typed once more.
+fn options(arguments: &LoginArgs) -> String {
+    let text = |path: &PathBuf| path.display().to_string();
+    let flags = [
+        ("--device", arguments.device),
+        ("--reauthenticate", arguments.reauthenticate),
+    ];
+    let values = [
+        ("--issuer", arguments.issuer.clone()),
+        ("--token-file", arguments.token_file.as_ref().map(text)),
+        ("--token-command", arguments.token_command.clone()),
+        ("--name", arguments.name.as_ref().map(HubName::to_string)),
+        ("--suffix", arguments.suffix.as_ref().map(Suffix::to_string)),
+    ];
+    let flags = flags.into_iter().filter(|(_, given)| *given);
+    let flags = flags.map(|(option, _)| format!(" {option}"));
+    let values = values.into_iter().filter_map(|(option, value)| {
+        let value = value?;
+        Some(format!(" {option} {}", quoted(&value)))
+    });
+    flags.chain(values).collect()
 }
 
 fn refuse_conflict(config: &Config, name: &HubName, hub: &HubConfig) -> Result<(), Failure> {
@@ -408,19 +453,51 @@ mod tests {
         assert_eq!(unnamed_suffix(), "kedge");
     }
 
-    #[test]
-    fn golden_untrusted() {
-        let arguments = LoginArgs {
+    fn arguments() -> LoginArgs {
+        LoginArgs {
             hub: "https://hub.example".into(),
             device: false,
             issuer: None,
             reauthenticate: false,
-            token_file: Some("/home/a/my.token".into()),
+            token_file: None,
             token_command: None,
             name: None,
             suffix: None,
             pin: None,
             ca_file: None,
+        }
+    }
+
+    #[test]
+    fn what_is_to_be_typed_again_is_what_was_typed() {
+        assert_eq!(options(&arguments()), "");
+        let person = LoginArgs {
+            device: true,
+            reauthenticate: true,
+            issuer: Some("our partners".into()),
+            name: Some("main".parse().unwrap()),
+            suffix: Some("corp".parse().unwrap()),
+            ..arguments()
+        };
+        assert_eq!(
+            options(&person),
+            " --device --reauthenticate --issuer 'our partners' --name main --suffix corp"
+        );
+        let program = LoginArgs {
+            token_command: Some("pass show 'kedge'".into()),
+            ..arguments()
+        };
+        assert_eq!(
+            options(&program),
+            format!(" --token-command {}", quoted("pass show 'kedge'"))
+        );
+    }
+
+    #[test]
+    fn golden_untrusted() {
+        let arguments = LoginArgs {
+            token_file: Some("/home/a/my.token".into()),
+            ..arguments()
         };
         let mut out = Vec::new();
         untrusted(
