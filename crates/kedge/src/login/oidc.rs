@@ -1,6 +1,6 @@
 //! A login at an issuer: in a browser, or with a code on another device.
 
-use std::io::{BufRead, IsTerminal, Read};
+use std::io::{BufRead, IsTerminal, Read, Write};
 
 use kedge_api::IssuerUrl;
 use kedge_api::rest::IssuerInfo;
@@ -99,7 +99,13 @@ pub(super) fn choose(
         let names = issuers
             .iter()
             .map(|issuer| Printable::new(issuer.name.as_str()).to_string());
-        names.collect::<Vec<_>>().join(", ")
+        let mut names: Vec<_> = names.collect();
+        let more = names.len().saturating_sub(defaults::ISSUERS_NAMED);
+        if more > 0 {
+            names.truncate(defaults::ISSUERS_NAMED);
+            names.push(format!("and {more} more"));
+        }
+        names.join(", ")
     };
     let named = |text: &str| {
         issuers
@@ -213,35 +219,37 @@ async fn with_browser(
 }
 
 async fn with_device(app: &mut App<'_>, provider: &Provider) -> Result<TokenSet, LoginFlowError> {
-    let mut progress = Progress::new(std::io::stderr().is_terminal());
+    let mut progress = Progress::new(app.terminal.err, std::io::stderr().is_terminal());
     let (steps, mut to_show) = mpsc::channel(defaults::DEVICE_STEPS);
     let mut flow = std::pin::pin!(provider.with_device(move |step| drop(steps.try_send(step))));
-    let done = loop {
+    loop {
         tokio::select! {
             biased;
-            Some(step) = to_show.recv() => progress.show(app, &step),
-            done = &mut flow => break done,
+            Some(step) = to_show.recv() => progress.show(&step),
+            done = &mut flow => return done,
         }
-    };
-    progress.end(app);
-    done
+    }
 }
 
-/// The line that says how long the code is still good, where there is a terminal to say it on.
-struct Progress {
+/// The line that says how long the code is still good, where there is a terminal to say it on. It goes
+/// when this is dropped, also by Ctrl-C, so that what is said next has a line of its own.
+struct Progress<'a> {
+    err: &'a mut dyn Write,
     is_terminal: bool,
     is_shown: bool,
 }
 
-impl Progress {
-    fn new(is_terminal: bool) -> Self {
+impl<'a> Progress<'a> {
+    fn new(err: &'a mut dyn Write, is_terminal: bool) -> Self {
         Self {
+            err,
             is_terminal,
             is_shown: false,
         }
     }
 
-    fn show(&mut self, app: &mut App<'_>, step: &DeviceStep) {
+    fn show(&mut self, step: &DeviceStep) {
+        // Nobody is left to tell when standard error is closed.
         match step {
             DeviceStep::Code {
                 verification_uri,
@@ -249,30 +257,33 @@ impl Progress {
                 user_code,
                 ..
             } => {
-                app.note(&format!(
+                let _ = writeln!(
+                    self.err,
                     "Open {} on any device and enter the code {}",
                     Printable::new(verification_uri.as_str()),
                     Printable::new(user_code)
-                ));
+                );
                 if let Some(url) = verification_uri_complete {
-                    app.note(&format!("or open {}", Printable::new(url.as_str())));
+                    let _ = writeln!(self.err, "or open {}", Printable::new(url.as_str()));
                 }
             }
             DeviceStep::Waiting { remaining } if self.is_terminal => {
                 let left = words::span(*remaining);
                 let line = format!("Waiting for you; the code is good for {left}.");
-                let _ = write!(app.terminal.err, "\r{line:<60}");
-                let _ = app.terminal.err.flush();
+                let _ = write!(self.err, "\r{line:<60}");
+                let _ = self.err.flush();
                 self.is_shown = true;
             }
             _ => {}
         }
     }
+}
 
-    fn end(&mut self, app: &mut App<'_>) {
+impl Drop for Progress<'_> {
+    fn drop(&mut self) {
         if self.is_shown {
-            let _ = write!(app.terminal.err, "\r{:<60}\r", "");
-            let _ = app.terminal.err.flush();
+            let _ = write!(self.err, "\r{:<60}\r", "");
+            let _ = self.err.flush();
         }
     }
 }
