@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use kedge_api::{
     AccessPolicy, AgentPublicKey, LabelSelector, Labels, Server, ServerName, Uid, WatchEvent,
-    names::Login,
+    names::Login, text::Printable,
 };
 use kedge_service::Stage;
 use kedge_store::{StoreError, Watch, WatchFrom};
@@ -68,6 +68,7 @@ pub async fn run(app: App) {
                 Ok(fresh) => {
                     basis.clear();
                     tunnel::close_foreign(&app).await;
+                    tell(&app).await;
                     due.get_or_insert(Instant::now() + defaults::REEVALUATE_DEBOUNCE);
                     let (servers, policies) = watches.insert(fresh);
                     (servers, policies)
@@ -86,6 +87,7 @@ pub async fn run(app: App) {
             () = app.shutdown.reached(Stage::Cut) => return,
             () = async { tokio::time::sleep_until(soon.unwrap_or_else(Instant::now)).await }, if soon.is_some() => {
                 due = None;
+                tell(&app).await;
                 app.epoch.advance();
                 Concerns::Nobody
             }
@@ -137,6 +139,18 @@ impl Concerns {
             _ => Self::Watches(defaults::REEVALUATE_DEBOUNCE),
         }
     }
+}
+
+/// Has `/ready` say whether a policy cannot be read: people are refused then, and whoever operates the hub must know why.
+async fn tell(app: &App) {
+    let lines = match app.policies.current(&*app.store).await {
+        Err(error @ StoreError::Unreadable { .. }) => vec![format!(
+            "policies: {}; nobody but administrators is let in until one of them removes it",
+            Printable::new(&error.to_string())
+        )],
+        _ => Vec::new(),
+    };
+    app.readiness.note("policies", lines);
 }
 
 async fn subscribe(app: &App) -> Result<(Watch<Server>, Watch<AccessPolicy>), StoreError> {

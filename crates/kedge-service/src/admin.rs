@@ -31,7 +31,7 @@ use crate::shutdown::{Shutdown, Stage};
 #[derive(Clone, Debug)]
 pub struct Readiness {
     missing: Arc<watch::Sender<BTreeMap<&'static str, String>>>,
-    notes: Arc<watch::Sender<Vec<String>>>,
+    notes: Arc<watch::Sender<BTreeMap<&'static str, Vec<String>>>>,
 }
 
 impl Readiness {
@@ -40,19 +40,21 @@ impl Readiness {
     pub fn new() -> Self {
         Self {
             missing: Arc::new(watch::Sender::new(BTreeMap::new())),
-            notes: Arc::new(watch::Sender::new(Vec::new())),
+            notes: Arc::new(watch::Sender::new(BTreeMap::new())),
         }
     }
 
-    /// What is to be noted from now on, a line each, in place of what was.
-    pub fn note(&self, lines: Vec<String>) {
-        self.notes.send_replace(lines);
+    /// What is to be noted of `part` from now on, a line each, in place of what was.
+    pub fn note(&self, part: &'static str, lines: Vec<String>) {
+        self.notes.send_modify(|notes| {
+            notes.insert(part, lines);
+        });
     }
 
     /// What is noted now.
     #[must_use]
     pub fn notes(&self) -> Vec<String> {
-        self.notes.borrow().clone()
+        self.notes.borrow().values().flatten().cloned().collect()
     }
 
     /// `part` does not work; `reason` is shown to whoever asks.
@@ -261,14 +263,14 @@ mod tests {
                 .starts_with("HTTP/1.1 200 ")
         );
         let line = "issuer corp: does not answer".to_owned();
-        running.readiness.note(vec![line]);
+        running.readiness.note("issuers", vec![line]);
         let answer = fetch(running.address, "/ready").await;
         assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
         assert!(
             answer.ends_with("ready\nissuer corp: does not answer\n"),
             "{answer}"
         );
-        running.readiness.note(Vec::new());
+        running.readiness.note("issuers", Vec::new());
         assert!(
             fetch(running.address, "/ready")
                 .await

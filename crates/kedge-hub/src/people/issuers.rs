@@ -106,7 +106,7 @@ async fn tell(app: &App) {
     loop {
         changes.mark_unchanged();
         let health = app.people.verifier.health();
-        app.readiness.note(notes(app, &health));
+        app.readiness.note("issuers", notes(app, &health));
         app.metrics.issuers(&health);
         let snapshot = app.people.verifier.snapshot();
         if snapshot != saved {

@@ -79,11 +79,23 @@ async fn a_hub_that_finds_one_at_its_start_can_be_repaired() {
     hub.get("alice", "/servers")
         .await
         .expect(StatusCode::INTERNAL_SERVER_ERROR);
+    eventually("a line in /ready", async || {
+        let notes = hub.app.readiness.notes();
+        notes
+            .iter()
+            .any(|line| line.contains("`strange`"))
+            .then_some(())
+    })
+    .await;
     let path = format!("{API}/accesspolicies/strange");
     hub.ask("admin", Method::DELETE, &path, None)
         .await
         .expect(StatusCode::OK);
     hub.get("alice", "/servers").await.expect(StatusCode::OK);
+    eventually("nothing to note", async || {
+        hub.app.readiness.notes().is_empty().then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]
