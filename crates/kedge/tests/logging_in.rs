@@ -450,7 +450,7 @@ fn whoami_says_as_whom_where_and_for_how_long() -> Result<()> {
     }
     hub.requests();
     let words = ["whoami", "--server", "web23", "--server", "nowhere"];
-    let said = person.kedge(words).run()?.success()?.out();
+    let said = person.kedge(words).run()?.exits(6)?.out();
     assert!(
         said.ends_with(
             "\nSERVER    LOGIN\nweb23     alice\n\

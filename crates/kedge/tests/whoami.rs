@@ -89,3 +89,24 @@ fn whoever_has_no_login_at_a_server_is_told_why() -> Result<()> {
     }
     Ok(())
 }
+
+#[test]
+fn a_server_that_is_not_there_is_not_found_after_all_that_is_known() -> Result<()> {
+    let hub = FakeHub::start()?;
+    hub.put("servers/web01", common::server("web01"));
+    let person = Person::at(&hub)?;
+    let why = "servers \"nope\" not found, or you may not see it";
+    let asked = ["whoami", "--server", "nope", "--server", "web01"];
+    let ran = person.kedge(asked).run()?.exits(6)?;
+    let wanted = format!("\nSERVER   LOGIN\nnope     <none>: {why}\nweb01    alice\n");
+    assert!(ran.out().ends_with(&wanted), "{ran}");
+    let expected = format!("error: {why}\nhint: kedge get servers lists what you may reach\n");
+    assert_eq!(ran.err(), expected);
+    let json = person
+        .kedge(asked.into_iter().chain(["-o", "json"]))
+        .run()?;
+    let json = json.exits(6)?;
+    assert_eq!(json.json()?["servers"][0]["error"], why);
+    assert_eq!(json.json()?["servers"][1]["login"], "alice");
+    Ok(())
+}

@@ -27,28 +27,32 @@ use crate::words;
 ///
 /// # Errors
 ///
-/// When the hub does not say.
+/// When the hub does not say, and when it knows nothing of a server that was asked about; what it did say is
+/// printed then.
 pub fn run(app: &mut App<'_>, arguments: &WhoamiArgs) -> Result<(), Failure> {
     let client = app.default_client()?;
-    let (person, servers) = block_on(async {
+    let (person, mut servers) = block_on(async {
         let person = client.who_am_i().await.map_err(IntoFailure::into_failure)?;
         let servers = logins(&client, &person, &arguments.server).await;
         Ok((person, servers))
     })?;
-    match arguments.output {
+    let text = match arguments.output {
         Some(format) => {
             let value = data(&person, &servers);
-            let text = match format {
+            match format {
                 DataFormat::Json => print::json(&value),
                 DataFormat::Yaml => print::yaml(&value)?,
-            };
-            app.print(&text)
+            }
         }
         None => {
             let renewal = renewal(app, client.name());
-            let text = page(client.name(), &person, &servers, renewal, app.now().into());
-            app.print(&text)
+            page(client.name(), &person, &servers, renewal, app.now().into())
         }
+    };
+    app.print(&text)?;
+    match servers.failed.take() {
+        Some(error) => Err(error.into_failure()),
+        None => Ok(()),
     }
 }
 
@@ -60,6 +64,8 @@ struct Servers {
     more: usize,
     /// Why it is not known which there are.
     unknown: Option<String>,
+    /// The first server that was asked about by its name, and of which the hub says nothing.
+    failed: Option<HubError>,
 }
 
 /// Whether the login is renewed by itself.
@@ -85,23 +91,38 @@ async fn logins(client: &Hub, person: &WhoAmI, asked: &[ServerName]) -> Servers 
                     logins: Vec::new(),
                     more: 0,
                     unknown: Some(chain(&error)),
+                    failed: None,
                 };
             }
         },
         asked => (asked.to_vec(), 0),
     };
-    let logins = stream::iter(names)
+    let said: Vec<_> = stream::iter(names)
         .map(async |name| {
-            let login = login(client, person, &name).await;
-            (name, login)
+            let said = login(client, person, &name).await;
+            (name, said)
         })
         .buffered(defaults::WHOAMI_REQUESTS)
         .collect()
         .await;
+    let mut failed = None;
+    let mut logins = Vec::with_capacity(said.len());
+    for (name, said) in said {
+        let login = said.unwrap_or_else(|error| {
+            let why = chain(&error);
+            // One of a list may have gone meanwhile.
+            if !asked.is_empty() {
+                failed.get_or_insert(error);
+            }
+            Err(why)
+        });
+        logins.push((name, login));
+    }
     Servers {
         logins,
         more,
         unknown: None,
+        failed,
     }
 }
 
@@ -109,7 +130,11 @@ async fn logins(client: &Hub, person: &WhoAmI, asked: &[ServerName]) -> Servers 
 ///
 /// Asked as the question that it is: whoever asks for the way to a server and is told no has been refused something,
 /// which the hub keeps for those who look after it.
-async fn login(client: &Hub, person: &WhoAmI, server: &ServerName) -> Result<String, String> {
+async fn login(
+    client: &Hub,
+    person: &WhoAmI,
+    server: &ServerName,
+) -> Result<Result<String, String>, HubError> {
     let question = ExplanationRequest {
         user: Some(person.user.clone()),
         subject: Some(person.subject.clone()),
@@ -123,12 +148,11 @@ async fn login(client: &Hub, person: &WhoAmI, server: &ServerName) -> Result<Str
         source: None,
         authenticated_at: None,
     };
-    let asked = client.ask("explanations", &question).await;
-    let said: Explanation = asked.map_err(|error| chain(&error))?;
-    match &said.login {
+    let said: Explanation = client.ask("explanations", &question).await?;
+    Ok(match &said.login {
         Some(login) if said.allowed => Ok(login.to_string()),
         _ => Err(why_not(server, &said)),
-    }
+    })
 }
 
 /// Why somebody may not reach a server, as the hub would have refused it.
