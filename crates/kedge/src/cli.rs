@@ -218,7 +218,7 @@ pub struct LoginArgs {
     /// Log in with a code that is entered on another device
     #[arg(long, conflicts_with_all = ["token_file", "token_command"])]
     pub device: bool,
-    /// The issuer to log in at, by its name, where the hub has several
+    /// The issuer to log in at, by its name or URL, where the hub has several
     #[arg(long, value_name = "NAME", conflicts_with_all = ["token_file", "token_command"])]
     pub issuer: Option<String>,
     /// Prove anew who you are, also when the browser is still logged in

@@ -289,6 +289,31 @@ fn of_several_issuers_one_is_named_or_was_used_last() -> Result<()> {
 }
 
 #[test]
+fn issuers_of_one_name_are_told_apart_by_their_urls() -> Result<()> {
+    let (hub, one, other) = (FakeHub::start()?, issuer()?, issuer()?);
+    hub.trust(&[("corp", &one), ("corp", &other)]);
+    let person = Person::new()?;
+    let words = ["login", &hub.url(), "--issuer", "corp"];
+    let run = person.kedge(words).env("BROWSER", person.browser("url")?);
+    let ran = run.run()?.exits(2)?;
+    assert_eq!(
+        ran.err(),
+        format!(
+            "error: the hub has several issuers `corp` ({}, {})\n\
+             hint: kedge login {} --issuer URL\n",
+            one.url(),
+            other.url(),
+            hub.url()
+        )
+    );
+    nothing_is_stored(&person);
+    let words = ["login", &hub.url(), "--issuer", &other.url()];
+    person.log_in(&words, "alice")?.success()?;
+    assert_eq!(person.stored()?["issuer"], other.url());
+    Ok(())
+}
+
+#[test]
 fn a_hub_with_static_tokens_alone_wants_one() -> Result<()> {
     let hub = FakeHub::start()?;
     let person = Person::new()?;

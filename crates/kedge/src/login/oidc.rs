@@ -99,21 +99,10 @@ pub(super) fn choose(
         let names = issuers
             .iter()
             .map(|issuer| Printable::new(issuer.name.as_str()).to_string());
-        let mut names: Vec<_> = names.collect();
-        let more = names.len().saturating_sub(defaults::ISSUERS_NAMED);
-        if more > 0 {
-            names.truncate(defaults::ISSUERS_NAMED);
-            names.push(format!("and {more} more"));
-        }
-        names.join(", ")
-    };
-    let named = |text: &str| {
-        issuers
-            .iter()
-            .find(|issuer| issuer.name.as_str() == text || issuer.issuer.as_str() == text)
+        listed(names.collect())
     };
     if let Some(asked) = &wish.issuer {
-        return named(asked).cloned().ok_or_else(|| {
+        return named(issuers, asked, hub)?.cloned().ok_or_else(|| {
             usage(format!(
                 "the hub has no issuer `{}` (it has {})",
                 Printable::new(asked),
@@ -148,10 +137,48 @@ pub(super) fn choose(
         .parse::<usize>()
         .ok()
         .and_then(|number| issuers.get(number.checked_sub(1)?));
-    numbered.or_else(|| named(answer)).cloned().ok_or_else(|| {
+    let chosen = match numbered {
+        Some(issuer) => Some(issuer),
+        None => named(issuers, answer, hub)?,
+    };
+    chosen.cloned().ok_or_else(|| {
         usage(format!("`{}` is none of them", Printable::new(answer)))
             .hint(format!("kedge login {hub} --issuer NAME"))
     })
+}
+
+/// The issuer of this URL or name. Whoever runs the hub chose the names, and two of them may be one.
+fn named<'a>(
+    issuers: &'a [IssuerInfo],
+    text: &str,
+    hub: &str,
+) -> Result<Option<&'a IssuerInfo>, Failure> {
+    if let Some(found) = issuers.iter().find(|issuer| issuer.issuer.as_str() == text) {
+        return Ok(Some(found));
+    }
+    let mut found = issuers.iter().filter(|issuer| issuer.name.as_str() == text);
+    let first = found.next();
+    let others: Vec<_> = found.collect();
+    if others.is_empty() {
+        return Ok(first);
+    }
+    let urls = first.into_iter().chain(others);
+    let text = format!(
+        "the hub has several issuers `{}` ({})",
+        Printable::new(text),
+        listed(urls.map(|issuer| issuer.issuer.to_string()).collect())
+    );
+    Err(usage(text).hint(format!("kedge login {hub} --issuer URL")))
+}
+
+/// The first of them, and how many more there are.
+fn listed(mut words: Vec<String>) -> String {
+    let more = words.len().saturating_sub(defaults::ISSUERS_NAMED);
+    if more > 0 {
+        words.truncate(defaults::ISSUERS_NAMED);
+        words.push(format!("and {more} more"));
+    }
+    words.join(", ")
 }
 
 /// Has the person log in at the issuer of a hub, which they called `called`.
