@@ -34,16 +34,21 @@ pub fn object<R: Resource>(bytes: &[u8], old: Option<&R>) -> Result<R, Status> {
 /// # Errors
 /// A [`Status`] that is the answer to the caller.
 pub fn body<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Status> {
+    named(bytes, "the body")
+}
+
+/// The same for something that is no body; `what` is what errors call it.
+pub(crate) fn named<T: DeserializeOwned>(bytes: &[u8], what: &str) -> Result<T, Status> {
     if bytes.len() > OBJECT_MAX_BYTES {
         let message = format!(
-            "the body has {} bytes, at most {OBJECT_MAX_BYTES}",
+            "{what} has {} bytes, at most {OBJECT_MAX_BYTES}",
             bytes.len()
         );
         return Err(Status::new(StatusReason::RequestEntityTooLarge, message));
     }
     if depth(bytes) > JSON_MAX_DEPTH {
         return Err(Status::bad_request(format!(
-            "the body nests deeper than {JSON_MAX_DEPTH}"
+            "{what} nests deeper than {JSON_MAX_DEPTH}"
         )));
     }
     let mut unknown = Vec::new();
@@ -57,9 +62,11 @@ pub fn body<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Status> {
     });
     let value: T = result.map_err(|error: serde_json::Error| {
         let path = track.path().to_string();
-        failure(&path, &error)
+        failure(what, &path, &error)
     })?;
-    deserializer.end().map_err(|error| failure(".", &error))?;
+    deserializer
+        .end()
+        .map_err(|error| failure(what, ".", &error))?;
     if unknown.is_empty() {
         return Ok(value);
     }
@@ -70,18 +77,21 @@ pub fn body<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Status> {
     Err(invalid(&errors))
 }
 
-fn failure(path: &str, error: &serde_json::Error) -> Status {
+fn failure(what: &str, path: &str, error: &serde_json::Error) -> Status {
     let message = error.to_string();
+    // Where in the text is of no use to somebody who wrote YAML, or a command; the path is.
+    let place = format!(" at line {} column {}", error.line(), error.column());
+    let message = match message.strip_suffix(&place) {
+        Some(short) if error.is_data() => short,
+        _ => &message,
+    };
     if error.is_data() && path != "." {
-        // Where in the text is of no use to somebody who wrote YAML, or a command; the path is.
-        let place = format!(" at line {} column {}", error.line(), error.column());
-        let message = message.strip_suffix(&place).unwrap_or(&message);
         let shown = Printable::new(message).to_string();
         invalid(&[FieldError::new(Printable::new(path).to_string(), shown)])
     } else {
         Status::bad_request(format!(
-            "the body cannot be read: {}",
-            Printable::new(&message)
+            "{what} cannot be read: {}",
+            Printable::new(message)
         ))
     }
 }

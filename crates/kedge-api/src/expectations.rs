@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::decode;
-use crate::login::{LoginMapping, MappedLogin};
+use crate::login::{AboutAnother, LoginMapping, MappedLogin};
 use crate::meta::{FieldError, Resource};
 use crate::names::{Group, Issuer, Labels, Login, ObjectName, ServerName, Subject};
 use crate::policy::{AccessRequest, Action, PolicyTrace, evaluate};
@@ -197,7 +197,7 @@ impl Table {
     /// # Errors
     /// A [`Status`] that names each field that is wrong.
     pub fn parse(json: &[u8]) -> Result<Self, Status> {
-        let table: Self = decode::body(json)?;
+        let table: Self = decode::named(json, "the table")?;
         let mut errors = Vec::new();
         table.check_names(&mut errors);
         if errors.is_empty() {
@@ -294,7 +294,7 @@ impl Table {
                 let login = self
                     .login
                     .map(&principal, &server.spec, wanted.login.as_ref())
-                    .map_err(|error| error.to_string())?;
+                    .map_err(|error| AboutAnother(error).to_string())?;
                 Some((server, login))
             }
             None => None,

@@ -9,6 +9,8 @@
 //! - nothing to go by is a refusal, never a default user.
 
 use std::collections::BTreeMap;
+use std::error::Error;
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
@@ -131,6 +133,38 @@ pub enum LoginError {
         #[source]
         source: NameError,
     },
+}
+
+/// A [`LoginError`] told to somebody who asks about another person: the identity is that person's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AboutAnother(pub LoginError);
+
+impl fmt::Display for AboutAnother {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            LoginError::ClaimMissing { claim } => write!(
+                f,
+                "their identity has no claim `{claim}`, which names the login"
+            ),
+            LoginError::ClaimNotText { claim } => {
+                write!(f, "the claim `{claim}` of their identity is not a text")
+            }
+            LoginError::EmailMissing { claim } => write!(
+                f,
+                "the claim `{claim}` is a mail address, and their identity has no claim `email` to vouch for it"
+            ),
+            error @ (LoginError::DomainNotListed { .. }
+            | LoginError::EmailNotVerified
+            | LoginError::EmailOther { .. }
+            | LoginError::Illegal { .. }) => error.fmt(f),
+        }
+    }
+}
+
+impl Error for AboutAnother {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.0.source()
+    }
 }
 
 impl LoginMapping {

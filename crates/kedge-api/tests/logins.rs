@@ -2,7 +2,7 @@
 
 #![cfg(test)]
 
-use kedge_api::login::{LoginError, LoginOrigin};
+use kedge_api::login::{AboutAnother, LoginError, LoginOrigin};
 use kedge_api::resources::ServerSpec;
 use kedge_api::{AuthMethod, LocalPartTrust, Login, LoginMapping, Principal, Standing};
 use serde_json::{Value, json};
@@ -451,4 +451,33 @@ fn with_email(mut person: Principal, email: Value, verified: Value) -> Principal
 
 fn login(text: &str) -> Login {
     text.parse().unwrap()
+}
+
+#[test]
+fn an_identity_is_that_of_the_person_it_is_told_of() {
+    let claim = || "upn".to_owned();
+    for error in [
+        LoginError::ClaimMissing { claim: claim() },
+        LoginError::ClaimNotText { claim: claim() },
+        LoginError::EmailMissing { claim: claim() },
+        LoginError::EmailNotVerified,
+        LoginError::EmailOther { claim: claim() },
+        LoginError::DomainNotListed {
+            claim: claim(),
+            value: "a@b.example".to_owned(),
+        },
+        LoginError::Illegal {
+            claim: claim(),
+            source: "A".parse::<Login>().unwrap_err(),
+        },
+    ] {
+        let own = error.to_string();
+        let another = AboutAnother(error);
+        let source = std::error::Error::source(&another).is_some();
+        assert_eq!(source, matches!(another.0, LoginError::Illegal { .. }));
+        assert_eq!(
+            another.to_string(),
+            own.replace("your identity", "their identity")
+        );
+    }
 }

@@ -11,9 +11,11 @@ use std::sync::Arc;
 
 use kedge_api::{
     AuthMethod, Issuer, Principal, Server, Standing, Subject, Time,
+    login::AboutAnother,
     policy::PolicyReason,
     rest::{AssumedFact, Explanation, ExplanationRequest, FactOrigin, HistoryRecord, Verdict},
 };
+use kedge_service::report::chain;
 use kedge_store::StoreError;
 use serde_json::Value;
 
@@ -23,8 +25,18 @@ use crate::{app::App, decision::Question, history, policies::Entry};
 #[derive(Clone, Debug)]
 pub struct Assumed {
     principal: Principal,
+    whose: Whose,
     source: Option<std::net::IpAddr>,
     facts: Vec<AssumedFact>,
+}
+
+/// Whose identity it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Whose {
+    /// Somebody else's.
+    Another,
+    /// The one of the person who asks.
+    Asker,
 }
 
 /// How much of the reasoning somebody may read.
@@ -89,6 +101,7 @@ pub fn assume_oneself(
     request: &ExplanationRequest,
 ) -> Assumed {
     let mut assumed = Assumed::new(Principal::clone(principal), FactOrigin::Token, None);
+    assumed.whose = Whose::Asker;
     assumed.source = Some(from);
     assumed.fact(
         "source",
@@ -127,7 +140,10 @@ pub fn explain(
     let answer = match app.people.mapping(&principal.issuer) {
         Some(mapping) => question
             .put(&mapping, policies)
-            .map_err(|error| kedge_service::report::chain(&error)),
+            .map_err(|error| match assumed.whose {
+                Whose::Another => chain(&AboutAnother(error)),
+                Whose::Asker => chain(&error),
+            }),
         None => Err(format!(
             "the hub does not trust the issuer {}",
             principal.issuer
@@ -173,6 +189,7 @@ impl Assumed {
     fn new(principal: Principal, origin: FactOrigin, seen: Option<Time>) -> Self {
         let mut assumed = Self {
             principal,
+            whose: Whose::Another,
             source: None,
             facts: Vec::new(),
         };

@@ -52,7 +52,7 @@ fn every_outcome_is_a_sentence() -> Result<()> {
     for outcome in [
         json!({"allowed": true, "outcome": "allowed", "policy": "dev", "login": "alice", "loginOrigin": "claim", "maxSession": "8h"}),
         json!({"allowed": false, "outcome": "denied", "policy": "freeze", "login": "root", "loginOrigin": "server-user"}),
-        json!({"allowed": false, "outcome": "no-login", "loginError": "your identity has no claim `x\u{1b}`"}),
+        json!({"allowed": false, "outcome": "no-login", "loginError": "their identity has no claim `x\u{1b}`"}),
         json!({"allowed": false, "outcome": "of-a-newer-hub\u{202e}"}),
     ] {
         let mut answer = outcome;

@@ -54,7 +54,7 @@ fn a_table_that_holds() -> Result<()> {
     ok   alice ssh web01 at 2026-01-01T12:00:00Z: allowed by dev
     ok   alice ssh web01 at 2026-01-03T12:00:00Z: denied by weekends
     ok   alice ssh db01 at 2026-01-01T12:00:00Z: no policy allows it
-    ok   nobody ssh web01: no login: your identity has no claim `preferred_username`, which names the login
+    ok   nobody ssh web01: no login: their identity has no claim `preferred_username`, which names the login
     ok   alice delete servers db01: no policy allows it
     ");
     assert_eq!(ran.err(), "");
@@ -80,7 +80,7 @@ fn a_table_that_does_not() -> Result<()> {
          dev        Allow    yes       every part matches
          weekends   Deny     yes       every part matches
     ok   alice ssh db01 at 2026-01-01T12:00:00Z: no policy allows it
-    ok   nobody ssh web01: no login: your identity has no claim `preferred_username`, which names the login
+    ok   nobody ssh web01: no login: their identity has no claim `preferred_username`, which names the login
     ok   alice delete servers db01: no policy allows it
     ");
     assert!(
@@ -115,6 +115,8 @@ fn policies_that_nothing_tests_are_named() -> Result<()> {
 fn what_is_no_table_is_named_by_its_path() -> Result<()> {
     refused(POLICIES, "{", "not YAML or JSON")?;
     refused(POLICIES, "[]", "table.yaml: ")?;
+    let missing = "table.yaml: the table cannot be read: missing field `policies`\n";
+    refused(POLICIES, "expect: []", missing)?;
     for (good, bad, expected) in [
         (
             "user: nobody, server",

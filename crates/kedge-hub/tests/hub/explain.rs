@@ -238,7 +238,7 @@ async fn who_is_gone_is_as_they_were_last_seen() {
         said["loginError"]
             .as_str()
             .unwrap()
-            .contains("preferred_username"),
+            .starts_with("their identity has no claim `preferred_username`"),
         "{said}"
     );
     assert_eq!(fact(&said, "groups"), None);

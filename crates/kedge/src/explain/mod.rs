@@ -131,6 +131,9 @@ fn claims(words: &[String]) -> Result<BTreeMap<String, Value>, Failure> {
 /// What people see.
 fn page(user: &Subject, server: &ServerName, explanation: &Explanation, now: Time) -> String {
     let mut text = answer(user, server, explanation);
+    if explanation.outcome == Verdict::NoLogin && !about_oneself(explanation) {
+        text.push_str("A claim that the hub does not know of can be given: --claim KEY=TEXT\n");
+    }
     let mut lines = String::new();
     let mut line = |key: &str, value: String| {
         let _ = writeln!(lines, "{:<10}{value}", format!("{key}:"));
@@ -157,6 +160,12 @@ fn page(user: &Subject, server: &ServerName, explanation: &Explanation, now: Tim
         text.push_str(part);
     }
     text
+}
+
+/// Whether the hub went by the very token that it was asked with: nothing is to be added to that.
+fn about_oneself(explanation: &Explanation) -> bool {
+    let mut facts = explanation.assumed.iter();
+    facts.any(|fact| fact.origin == FactOrigin::Token)
 }
 
 fn answer(user: &Subject, server: &ServerName, explanation: &Explanation) -> String {
@@ -258,7 +267,22 @@ mod tests {
         .unwrap();
         let (user, server) = ("alice".parse().unwrap(), "web01".parse().unwrap());
         let page = page(&user, &server, &explanation, explanation.at);
-        assert!(page.contains("login\n\nFACT"), "{page}");
+        assert!(page.contains("KEY=TEXT\n\nFACT"), "{page}");
+    }
+
+    #[test]
+    fn what_the_own_token_lacks_is_not_to_be_given() {
+        let hint = |origin: &str| {
+            let explanation: Explanation = serde_json::from_value(json!({
+                "allowed": false, "outcome": "no-login", "at": "2026-01-01T12:00:00Z",
+                "assumed": [{"fact": "user", "value": "alice", "origin": origin}],
+            }))
+            .unwrap();
+            let (user, server) = ("alice".parse().unwrap(), "web01".parse().unwrap());
+            page(&user, &server, &explanation, explanation.at).contains("--claim KEY=TEXT")
+        };
+        assert!(hint("last-seen"));
+        assert!(!hint("token"));
     }
 
     #[test]
