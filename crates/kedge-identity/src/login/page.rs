@@ -19,7 +19,7 @@ pub(super) enum Page {
     OtherLogin,
     /// There is nothing at this path.
     Nothing,
-    /// The person is logged in.
+    /// The issuer has said who the person is. What the hub says to that is not known yet.
     Success,
     /// The answer was taken already.
     Used,
@@ -56,8 +56,10 @@ impl Page {
             ),
             Self::Success => (
                 StatusCode::OK,
-                "You are logged in",
-                "Go on in the terminal. This page may be closed.".to_owned(),
+                "The issuer has answered",
+                "What comes of the login stands in the terminal. \
+                 You may close this page and go back to the terminal."
+                    .to_owned(),
             ),
             Self::Used => (
                 StatusCode::CONFLICT,

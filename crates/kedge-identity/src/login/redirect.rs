@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   browser ── GET /callback?code=…&state=…&iss=… ──► is it ours? ──► the login ──► tokens
-//!           ◄── "You are logged in" or why not ◄───────────────────────────┘
+//!           ◄── "The issuer has answered", or why not ◄────────────────────┘
 //! ```
 //!
 //! * Only the answer that knows this login's `state` counts, once; whatever else knocks has a page of its own, and the
