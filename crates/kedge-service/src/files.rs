@@ -2,9 +2,10 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use rustix::fs::OFlags;
 use secrecy::{SecretSlice, SecretString};
 use thiserror::Error;
 use zeroize::Zeroizing;
@@ -163,6 +164,19 @@ pub fn read_limited(path: &Path, limit: u64) -> Result<Vec<u8>, FileError> {
     Ok(bytes)
 }
 
+/// Reads a whole file of at most `limit` bytes that a program keeps for itself: it has put a regular file there, and
+/// waits for nobody who might write into a pipe in its place.
+///
+/// # Errors
+///
+/// As [`read_limited`]; a pipe is [`FileError::NotAFile`] too.
+pub fn read_kept(path: &Path, limit: u64) -> Result<Vec<u8>, FileError> {
+    let (mut file, _) = open_kept(path)?;
+    let mut bytes = Vec::new();
+    read_into(&mut file, path, limit, &mut bytes)?;
+    Ok(bytes)
+}
+
 /// Reads a whole text file of at most `limit` bytes.
 ///
 /// # Errors
@@ -204,7 +218,23 @@ pub fn read_secret_bytes(path: &Path) -> Result<SecretSlice<u8>, FileError> {
 ///
 /// As [`read_secret_bytes`], and [`FileError::Foreign`].
 pub fn read_own_secret(path: &Path, limit: u64) -> Result<Zeroizing<Vec<u8>>, FileError> {
-    let (mut file, metadata) = open(path)?;
+    read_own(open(path)?, path, limit)
+}
+
+/// Reads a secret of at most `limit` bytes that a program keeps for itself.
+///
+/// # Errors
+///
+/// As [`read_own_secret`]; a pipe is [`FileError::NotAFile`] too, as for [`read_kept`].
+pub fn read_kept_secret(path: &Path, limit: u64) -> Result<Zeroizing<Vec<u8>>, FileError> {
+    read_own(open_kept(path)?, path, limit)
+}
+
+fn read_own(
+    (mut file, metadata): (File, fs::Metadata),
+    path: &Path,
+    limit: u64,
+) -> Result<Zeroizing<Vec<u8>>, FileError> {
     let owner = metadata.uid();
     if owner != 0 && owner != rustix::process::geteuid().as_raw() {
         return Err(FileError::Foreign {
@@ -287,6 +317,29 @@ fn open(path: &Path) -> Result<(File, fs::Metadata), FileError> {
     let metadata = file.metadata().map_err(read)?;
     Ok((file, metadata))
 }
+
+/// Looks before it opens, since to open a device may do something, and again afterwards, since another file may have
+/// taken the place.
+fn open_kept(path: &Path) -> Result<(File, fs::Metadata), FileError> {
+    let read = |error| FileError::io("read", path, error);
+    let regular = |metadata: fs::Metadata| match metadata.is_file() {
+        true => Ok(metadata),
+        false => Err(FileError::NotAFile {
+            path: path.to_owned(),
+        }),
+    };
+    regular(fs::metadata(path).map_err(read)?)?;
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(NO_WAIT)
+        .open(path)
+        .map_err(read)?;
+    let metadata = regular(file.metadata().map_err(read)?)?;
+    Ok((file, metadata))
+}
+
+/// To open a pipe or a terminal like this neither waits for its other end nor changes whose it is.
+const NO_WAIT: i32 = OFlags::NONBLOCK.union(OFlags::NOCTTY).bits().cast_signed();
 
 fn read_into(
     file: &mut impl Read,
@@ -454,6 +507,41 @@ mod tests {
                 "{path}: {error}"
             );
         }
+    }
+
+    #[test]
+    fn what_a_program_keeps_is_a_regular_file() {
+        use rustix::fs::{CWD, Mode, mkfifoat};
+
+        let folder = tempfile::tempdir().unwrap();
+        let (path, pipe) = (folder.path().join("kept"), folder.path().join("pipe"));
+        write_whole(&path, 0o600, b"s3cret").unwrap();
+        assert_eq!(read_kept(&path, 6).unwrap(), b"s3cret");
+        assert_eq!(*read_kept_secret(&path, 6).unwrap(), b"s3cret");
+        mkfifoat(CWD, &pipe, Mode::RUSR | Mode::WUSR).unwrap();
+        let link = folder.path().join("link");
+        std::os::unix::fs::symlink(&pipe, &link).unwrap();
+        // Nobody ever writes into the pipe: whoever opened it as a file would wait for ever.
+        for path in [&*pipe, &*link, folder.path(), Path::new("/dev/zero")] {
+            for error in [
+                read_kept(path, 6).unwrap_err(),
+                read_kept_secret(path, 6).unwrap_err(),
+            ] {
+                let path = path.display();
+                assert!(
+                    matches!(error, FileError::NotAFile { .. }),
+                    "{path}: {error}"
+                );
+            }
+        }
+        let opened = OpenOptions::new()
+            .read(true)
+            .custom_flags(NO_WAIT)
+            .open(&pipe);
+        assert!(
+            opened.is_ok(),
+            "a pipe that came meanwhile does not hold it up"
+        );
     }
 
     #[test]

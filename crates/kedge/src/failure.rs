@@ -171,10 +171,10 @@ fn credential_failure(
         CredentialError::Save(_) => {
             failed.hint(format!("free some space, then: {}", advice.command))
         }
-        // A login takes the place of whatever stands there.
-        CredentialError::Store(StoreError::File(FileError::TooLong { .. })) => {
-            failed.hint(advice.command.clone())
-        }
+        // A login takes the place of whatever stands there, unless it is a folder.
+        CredentialError::Store(StoreError::File(
+            FileError::NotAFile { .. } | FileError::TooLong { .. },
+        )) => failed.hint(advice.command.clone()),
         CredentialError::Store(StoreError::File(error))
         | CredentialError::Lock(LockError::File(error)) => with_hint(failed, error.hint()),
         CredentialError::TokenFile(error) => {

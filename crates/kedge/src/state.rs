@@ -96,7 +96,7 @@ impl HubState {
     /// What the hub said of a server, if that is recent enough to act on.
     #[must_use]
     pub fn access(&self, server: &ServerName, now: Timestamp) -> Option<RememberedAccess> {
-        let bytes = files::read_limited(&self.access_file(server), ACCESS_BYTES).ok()?;
+        let bytes = files::read_kept(&self.access_file(server), ACCESS_BYTES).ok()?;
         let access: RememberedAccess = serde_json::from_slice(&bytes).ok()?;
         let age = Duration::from_secs(u64::try_from(now.as_second() - access.fetched).ok()?);
         (age <= defaults::ACCESS_TIME).then_some(access)

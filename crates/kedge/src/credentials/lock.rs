@@ -2,7 +2,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use kedge_service::files::FileError;
@@ -54,13 +54,9 @@ pub async fn hold(path: &Path) -> Result<Held, LockError> {
 }
 
 fn wait(path: &Path) -> Result<Held, FileError> {
-    let fail = |source| FileError::Io {
-        operation: "lock",
-        path: PathBuf::from(path),
-        source,
-    };
+    let fail = |source| fail(path, source);
     loop {
-        let file = open(path).map_err(fail)?;
+        let file = open(path)?;
         match flock(&file, FlockOperation::LockExclusive) {
             // A file system without locks: at worst two ask for tokens, and one of them in vain.
             // (A folder cannot be locked over NFS, which says BADF.)
@@ -76,15 +72,30 @@ fn wait(path: &Path) -> Result<Held, FileError> {
     }
 }
 
-fn open(path: &Path) -> std::io::Result<File> {
-    if path.is_dir() {
-        return File::open(path);
+fn open(path: &Path) -> Result<File, FileError> {
+    let opened = match std::fs::metadata(path) {
+        Ok(there) if there.is_dir() => File::open(path),
+        // To open a pipe would wait for somebody at its other end.
+        Ok(there) if !there.is_file() => {
+            return Err(FileError::NotAFile {
+                path: path.to_owned(),
+            });
+        }
+        Ok(_) | Err(_) => OpenOptions::new()
+            .create(true)
+            .append(true)
+            .mode(defaults::PRIVATE_FILE)
+            .open(path),
+    };
+    opened.map_err(|source| fail(path, source))
+}
+
+fn fail(path: &Path, source: std::io::Error) -> FileError {
+    FileError::Io {
+        operation: "lock",
+        path: path.to_owned(),
+        source,
     }
-    OpenOptions::new()
-        .create(true)
-        .append(true)
-        .mode(defaults::PRIVATE_FILE)
-        .open(path)
 }
 
 #[cfg(test)]

@@ -71,7 +71,7 @@ impl Store {
     /// [`StoreError`], also when others could read the file; `None` when there is none.
     pub fn load(&self) -> Result<Option<Stored>, StoreError> {
         let path = self.file();
-        match files::read_own_secret(&path, defaults::CREDENTIALS_BYTES) {
+        match files::read_kept_secret(&path, defaults::CREDENTIALS_BYTES) {
             Ok(bytes) => match serde_json::from_slice(&bytes) {
                 Ok(stored) => Ok(Some(stored)),
                 Err(error) => Err(StoreError::Format {
@@ -86,7 +86,7 @@ impl Store {
 
     /// The bare token that versions before this one kept.
     fn load_older(&self) -> Result<Option<Stored>, StoreError> {
-        match files::read_own_secret(&self.older_file(), defaults::CREDENTIALS_BYTES) {
+        match files::read_kept_secret(&self.older_file(), defaults::CREDENTIALS_BYTES) {
             Ok(bytes) => {
                 let text = String::from_utf8_lossy(&bytes);
                 let token = SecretString::from(text.trim());

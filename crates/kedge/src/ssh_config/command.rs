@@ -128,8 +128,8 @@ fn resolve(app: &mut App<'_>, name: &OsStr) -> Result<(), Failure> {
     let state = app.state(place.hub_name);
     let path = state.logins_file();
     let read = || {
-        let text = files::read_text(&path, LOGINS_BYTES).unwrap_or_default();
-        Logins::parse(&text)
+        let bytes = files::read_kept(&path, LOGINS_BYTES).unwrap_or_default();
+        Logins::parse(std::str::from_utf8(&bytes).unwrap_or_default())
     };
     let suffix = &place.hub.suffix;
     let known = read().login(&place.server, suffix).cloned();
