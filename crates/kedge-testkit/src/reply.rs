@@ -31,11 +31,7 @@ impl Reply {
             if head.len() > MOST {
                 bail!("a head without end");
             }
-            if stream
-                .read(&mut byte)
-                .context("read the head of an answer")?
-                == 0
-            {
+            if read_some(stream, &mut byte).context("read the head of an answer")? == 0 {
                 bail!(
                     "the connection ended before an answer: `{}`",
                     String::from_utf8_lossy(&head)
@@ -112,6 +108,16 @@ impl Reply {
             None => read_to_end(stream, &mut self.body)?,
         }
         Ok(())
+    }
+}
+
+/// What is there, again after a signal that was for somebody else: a socket with a time limit is not read on by itself.
+pub(crate) fn read_some(stream: &mut impl Read, buffer: &mut [u8]) -> std::io::Result<usize> {
+    loop {
+        match stream.read(buffer) {
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            read => return read,
+        }
     }
 }
 

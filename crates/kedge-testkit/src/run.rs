@@ -11,6 +11,7 @@ use anyhow::{Context, Result, bail, ensure};
 use rustix::process::{Signal, kill_process, kill_process_group};
 
 use crate::process::{as_pid, descendants, describe, kill_each};
+use crate::reply::read_some;
 use crate::{defaults, wait};
 
 /// How a command ended.
@@ -336,7 +337,7 @@ impl Collected {
         let into = Arc::clone(&bytes);
         let reader = std::thread::spawn(move || {
             let mut chunk = vec![0; 64 * 1024];
-            while let Ok(count) = pipe.read(&mut chunk) {
+            while let Ok(count) = read_some(&mut pipe, &mut chunk) {
                 let Some(read) = chunk.get(..count).filter(|read| !read.is_empty()) else {
                     break;
                 };

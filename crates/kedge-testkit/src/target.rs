@@ -1,6 +1,6 @@
 //! Stand-ins for sshd behind an agent: cheap ones, silent ones, rude ones.
 
-use std::io::{Read, Write};
+use std::io::Write;
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -8,6 +8,8 @@ use std::thread::JoinHandle;
 
 use anyhow::{Context, Result};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use crate::reply::read_some;
 
 /// The greeting a target sends, so that an agent takes it for an sshd.
 pub const BANNER: &[u8] = b"SSH-2.0-kedge_test\r\n";
@@ -119,7 +121,7 @@ fn serve(mut stream: &TcpStream, manner: Manner) -> std::io::Result<()> {
     match manner {
         Manner::Bye => Ok(()),
         Manner::Echo => loop {
-            let count = stream.read(&mut buffer)?;
+            let count = read_some(&mut stream, &mut buffer)?;
             match buffer.get(..count) {
                 Some(read) if !read.is_empty() => stream.write_all(read)?,
                 _ => return Ok(()),

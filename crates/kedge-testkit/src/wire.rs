@@ -4,7 +4,7 @@
 //! comes and goes. Each direction holds one buffer of [`defaults::WIRE_BUFFER`] bytes at most; when it is full, the
 //! sender's own TCP has to wait, as on a real wire.
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::{ErrorKind, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,6 +14,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 
 use crate::defaults;
+use crate::reply::read_some;
 
 /// A relay on a loopback port.
 #[derive(Debug)]
@@ -192,7 +193,7 @@ fn pump(mut from: TcpStream, mut to: TcpStream, shared: &Shared) {
             std::thread::sleep(defaults::POLL);
             continue;
         }
-        let count = match from.read(&mut buffer) {
+        let count = match read_some(&mut from, &mut buffer) {
             Ok(0) => {
                 // Half-close is passed on as such.
                 let _ = to.shutdown(Shutdown::Write);
@@ -228,6 +229,8 @@ fn pump(mut from: TcpStream, mut to: TcpStream, shared: &Shared) {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Read;
+
     use super::*;
 
     fn echo() -> SocketAddr {

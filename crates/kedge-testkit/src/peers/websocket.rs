@@ -1,13 +1,13 @@
 //! WebSocket by hand (RFC 6455), so that its rules can be broken.
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::{ErrorKind, Write};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 
 use super::http::Request;
 use super::stream::{Endpoint, Stream};
-use crate::reply::Reply;
+use crate::reply::{Reply, read_some};
 
 /// Bytes of a message that are read at most.
 const MOST: u64 = 1024 * 1024;
@@ -170,7 +170,7 @@ impl WebSocket {
             }
             self.stream.patience(left)?;
             let mut chunk = vec![0; 64 * 1024];
-            match self.stream.read(&mut chunk) {
+            match read_some(&mut self.stream, &mut chunk) {
                 Ok(0) => return Ok(Message::Ended),
                 Ok(count) => self
                     .pending
