@@ -110,7 +110,7 @@ fn by_device() -> Result<()> {
             .provider
             .log_in("alice", &url_in(&shown, &start)?)?;
         let ran = live.wait(defaults::COMMAND)?.success()?;
-        ensure!(!ran.err().contains("eyJ"), "a token is shown: {ran}");
+        ensure!(!ran.err().contains(".eyJ"), "a token is shown: {ran}");
         alice.install_ssh_config()?;
         alice.kedge_ssh(&[SERVER, "true"])?.success()?;
         Ok(())
@@ -289,7 +289,7 @@ fn what_is_kept_is_0600_and_gone_after_logout() -> Result<()> {
                     if path.is_dir() {
                         folders.push(path);
                     } else if std::fs::read_to_string(&path)
-                        .is_ok_and(|content| content.contains("eyJ"))
+                        .is_ok_and(|content| content.contains(".eyJ"))
                     {
                         found.push(path);
                     }

@@ -56,7 +56,7 @@ fn a_token_file_that_others_can_read_or_own_is_refused() -> Result<()> {
             place(&file, &trusting.issuer.id_token("alice")?, mode)?;
             let ran = log_in(&job, &trusting.cheap.hub, &["--token-file", &path])?;
             ensure!(ran.code() != Some(0), "{mode:o} was taken: {ran}");
-            ran.says(&["id-token", "hint: "])?.never_says("eyJ")?;
+            ran.says(&["id-token", "hint: "])?.never_says(".eyJ")?;
         }
         if machine::am_root() {
             place(&file, &trusting.issuer.id_token("alice")?, 0o600)?;
