@@ -10,10 +10,11 @@ use std::time::Duration;
 use ::http::header::{ACCEPT, CACHE_CONTROL};
 use ::http::{HeaderMap, Request, StatusCode};
 use bytes::Bytes;
+use kedge_api::names::is_loopback;
 use kedge_api::text::Printable;
 use kedge_api::{IssuerUrl, Time};
 use serde_json::{Map, Value};
-use url::{Host, Url};
+use url::Url;
 
 use crate::defaults::{
     DISCOVERY_MAX_BYTES, FETCH_TIMEOUT, JWKS_MAX_BYTES, REFRESH_DEFAULT, REFRESH_MAX, REFRESH_MIN,
@@ -94,12 +95,7 @@ async fn document(
 /// A URL that tells nobody on the way what keys we believe, or lets them choose.
 fn fetchable(text: &str) -> Option<Url> {
     let url = Url::parse(text).ok()?;
-    let here = match url.host()? {
-        Host::Domain(name) => name == "localhost",
-        Host::Ipv4(address) => address.is_loopback(),
-        Host::Ipv6(address) => address.is_loopback(),
-    };
-    let safe = url.scheme() == "https" || (url.scheme() == "http" && here);
+    let safe = url.scheme() == "https" || (url.scheme() == "http" && is_loopback(&url));
     let plain =
         url.username().is_empty() && url.password().is_none() && text.len() <= URL_MAX_BYTES;
     (safe && plain).then_some(url)

@@ -18,7 +18,7 @@ pub use ids::{
     ClaimName, Group, HubId, HubName, Line, Login, Nonce, ObjectName, ServerName, SessionId,
     Subject, Suffix,
 };
-pub use issuer::{Issuer, IssuerUrl};
+pub use issuer::{Issuer, IssuerUrl, is_loopback};
 pub use labels::{LabelKey, LabelValue, Labels};
 pub use selector::{LabelSelector, Requirement};
 pub(crate) use text_type::text_type;

@@ -3,6 +3,7 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use kedge_api::names::is_loopback;
 use kedge_api::text::Printable;
 use openidconnect::{
     DeviceAuthorizationResponse, DeviceAuthorizationUrl, DeviceCodeErrorResponse,
@@ -13,7 +14,6 @@ use url::Url;
 
 use super::error::LoginFlowError;
 use super::exchange::{Failure, Granted, refused_by, unread};
-use super::metadata::is_loopback;
 use super::{Provider, TokenSet, defaults};
 
 /// What a person at a terminal is to see of a device flow.

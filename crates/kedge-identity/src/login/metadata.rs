@@ -3,9 +3,10 @@
 
 use http::{Request, header};
 use kedge_api::IssuerUrl;
+use kedge_api::names::is_loopback;
 use kedge_api::text::Printable;
 use serde::Deserialize;
-use url::{Host, Url};
+use url::Url;
 
 use super::defaults;
 use super::error::LoginFlowError;
@@ -172,15 +173,6 @@ fn endpoint(issuer: &IssuerUrl, text: &str) -> Result<Url, String> {
         Ok(url)
     } else {
         Err(format!("`{shown}` is not https"))
-    }
-}
-
-pub(super) fn is_loopback(url: &Url) -> bool {
-    match url.host() {
-        Some(Host::Domain(name)) => name == "localhost",
-        Some(Host::Ipv4(address)) => address.is_loopback(),
-        Some(Host::Ipv6(address)) => address.is_loopback(),
-        None => false,
     }
 }
 
