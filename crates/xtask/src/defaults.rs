@@ -34,3 +34,6 @@ pub(crate) const E2E_MOST: usize = 8;
 
 /// The version of cargo-deny that `deny.toml` is written for.
 pub(crate) const CARGO_DENY: &str = "0.20.2";
+
+/// One run of the program that loads the daemons of the benchmark. The longest opens a thousand sessions.
+pub(crate) const BENCH_LOAD: Duration = Duration::from_secs(120);

@@ -15,6 +15,7 @@ use anyhow::Result;
 use clap::Parser;
 
 mod bless;
+mod bench;
 mod builder;
 mod defaults;
 mod demo;
