@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::sync::Arc;
 
+use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -36,14 +37,35 @@ impl Tasks {
         F: Future + Send + 'static,
         F::Output: Send + 'static,
     {
-        let watch = PanicWatch {
-            name,
-            panicked: self.inner.panicked.clone(),
-        };
-        self.inner.tracker.spawn(async move {
+        self.spawn_on(&Handle::current(), name, task)
+    }
+
+    /// The same on another runtime.
+    pub fn spawn_on<F>(
+        &self,
+        runtime: &Handle,
+        name: &'static str,
+        task: F,
+    ) -> JoinHandle<F::Output>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        let watch = self.watch(name);
+        let watched = async move {
             let _watch = watch;
             task.await
-        })
+        };
+        self.inner.tracker.spawn_on(watched, runtime)
+    }
+
+    /// Has the panic of whoever drops it count as one of this group: for a thread, which is no task.
+    #[must_use]
+    pub fn watch(&self, name: &'static str) -> PanicWatch {
+        PanicWatch {
+            name,
+            panicked: self.inner.panicked.clone(),
+        }
     }
 
     /// How many tasks are alive.
@@ -85,7 +107,9 @@ impl Tasks {
     }
 }
 
-struct PanicWatch {
+/// Tells the owner of a group when its holder panics.
+#[derive(Debug)]
+pub struct PanicWatch {
     name: &'static str,
     panicked: CancellationToken,
 }
