@@ -46,9 +46,10 @@ pub use link::{
 pub use pace::Pace;
 pub use recv::Read;
 pub use resume::{Detached, Registry};
-pub use send::SendBuffer;
+pub use send::{Outgoing, SendBuffer};
 pub use stream::Request;
 pub use version::{Version, VersionError};
+pub use window::SharedBudget;
 
 /// The name of the protocol, as offered in `Sec-WebSocket-Protocol`.
 pub const SUBPROTOCOL: &str = "kedge.v1";

@@ -10,9 +10,70 @@ use crate::frame;
 use crate::ids::StreamId;
 use crate::recv::Violation;
 
-/// Room before each piece for the header of the DATA frame that will carry it (type, stream, offset), so that a frame
-/// goes out in the memory it was written to.
-const HEADROOM: usize = 1 + 8 + 8;
+/// Bytes of what stands before the data of a DATA frame, at most: type, stream and offset.
+const HEAD: usize = 1 + 8 + 8;
+
+/// A message to write, in two parts: the second is the memory in which its bytes were written or came in.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Outgoing {
+    head: [u8; HEAD],
+    head_len: usize,
+    body: Bytes,
+}
+
+impl Outgoing {
+    /// What comes first; nothing, perhaps.
+    #[must_use]
+    pub fn head(&self) -> &[u8] {
+        self.head.get(..self.head_len).unwrap_or_default()
+    }
+
+    /// What follows it.
+    #[must_use]
+    pub fn body(&self) -> &Bytes {
+        &self.body
+    }
+
+    /// What follows the head, without it.
+    #[must_use]
+    pub fn into_body(self) -> Bytes {
+        self.body
+    }
+
+    /// Bytes of the whole message.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.head_len + self.body.len()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The message in one piece.
+    #[must_use]
+    pub fn joined(self) -> Bytes {
+        if self.head_len == 0 {
+            return self.body;
+        }
+        let mut message = BytesMut::with_capacity(self.len());
+        message.extend_from_slice(self.head());
+        message.extend_from_slice(&self.body);
+        message.freeze()
+    }
+}
+
+impl From<frame::Frame> for Outgoing {
+    fn from(frame: frame::Frame) -> Self {
+        Self {
+            head: [0; HEAD],
+            head_len: 0,
+            body: frame.encode(),
+        }
+    }
+}
 
 /// The sending direction.
 #[derive(Debug)]
@@ -60,12 +121,12 @@ enum Finish {
 
 #[derive(Debug)]
 enum Piece {
-    /// With [`HEADROOM`] bytes before the data.
-    Roomy(BytesMut),
-    Plain(Bytes),
+    /// More may be added to it.
+    Growing(BytesMut),
+    Whole(Bytes),
 }
 
-/// Bytes to send, with room for a header before them: what is read into it goes out from where it lies.
+/// Bytes to send: what is read into it goes out from where it lies.
 #[derive(Debug)]
 pub struct SendBuffer {
     bytes: BytesMut,
@@ -76,8 +137,7 @@ impl SendBuffer {
     /// Room for so many bytes, and no more.
     #[must_use]
     pub fn with_capacity(limit: usize) -> Self {
-        let mut bytes = BytesMut::with_capacity(HEADROOM + limit);
-        bytes.put_bytes(0, HEADROOM);
+        let bytes = BytesMut::with_capacity(limit);
         Self { bytes, limit }
     }
 
@@ -90,7 +150,7 @@ impl SendBuffer {
     /// Bytes in it.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.bytes.len().saturating_sub(HEADROOM)
+        self.bytes.len()
     }
 
     /// Whether there are none.
@@ -185,34 +245,44 @@ impl SendHalf {
         self.fresh_len += data.len() as u64;
         while !data.is_empty() {
             let room = match self.fresh.back() {
-                Some(Piece::Roomy(piece)) => (MAX_DATA + HEADROOM).saturating_sub(piece.len()),
+                Some(Piece::Growing(piece)) => MAX_DATA.saturating_sub(piece.len()),
                 _ => 0,
             };
             if room == 0 {
-                let mut piece = BytesMut::with_capacity(HEADROOM + data.len().min(MAX_DATA));
-                piece.put_bytes(0, HEADROOM);
-                self.fresh.push_back(Piece::Roomy(piece));
+                let piece = BytesMut::with_capacity(data.len().min(MAX_DATA));
+                self.fresh.push_back(Piece::Growing(piece));
                 continue;
             }
             let (now, later) = data.split_at(room.min(data.len()));
-            if let Some(Piece::Roomy(piece)) = self.fresh.back_mut() {
+            if let Some(Piece::Growing(piece)) = self.fresh.back_mut() {
                 piece.extend_from_slice(now);
             }
             data = later;
         }
     }
 
-    /// Appends a buffer, which is left empty.
-    pub(crate) fn write_buffer(&mut self, buffer: &mut SendBuffer) {
-        if buffer.len() < SLICE_MIN || buffer.len() > MAX_DATA {
-            self.write(buffer.bytes.get(HEADROOM..).unwrap_or_default());
-        } else {
-            self.end += buffer.len() as u64;
-            self.fresh_len += buffer.len() as u64;
-            self.fresh
-                .push_back(Piece::Roomy(std::mem::take(&mut buffer.bytes)));
+    /// Appends bytes without copying them, when they are many.
+    pub(crate) fn write_bytes(&mut self, data: Bytes) {
+        if data.len() < SLICE_MIN || data.len() > MAX_DATA {
+            self.write(&data);
+            return;
         }
-        buffer.bytes.clear();
+        if self.finish == Finish::Unsure {
+            self.finish = Finish::Open;
+        }
+        self.end += data.len() as u64;
+        self.fresh_len += data.len() as u64;
+        self.fresh.push_back(Piece::Whole(data));
+    }
+
+    /// Appends a buffer, which is left empty. A large one goes out in its own memory, unless most of that is empty.
+    pub(crate) fn write_buffer(&mut self, buffer: &mut SendBuffer) {
+        if buffer.len() < buffer.bytes.capacity() / 2 {
+            self.write(&buffer.bytes);
+            buffer.bytes.clear();
+        } else {
+            self.write_bytes(std::mem::take(&mut buffer.bytes).freeze());
+        }
     }
 
     /// No bytes follow.
@@ -234,7 +304,7 @@ impl SendHalf {
     }
 
     /// The next message, and how many bytes of data are in it: DATA with at most `max` bytes, or FIN.
-    pub(crate) fn transmit(&mut self, stream: StreamId, max: usize) -> Option<(Bytes, usize)> {
+    pub(crate) fn transmit(&mut self, stream: StreamId, max: usize) -> Option<(Outgoing, usize)> {
         let credit = usize::try_from(self.limit.saturating_sub(self.next)).unwrap_or(usize::MAX);
         let max = max.min(credit).min(MAX_DATA);
         if max > 0 && !self.fresh.is_empty() {
@@ -242,51 +312,36 @@ impl SendHalf {
         }
         if self.fin_is_due() {
             self.finish = Finish::Sent;
-            return Some((
-                frame::Frame::Fin {
-                    stream,
-                    offset: self.end,
-                }
-                .encode(),
-                0,
-            ));
+            let offset = self.end;
+            return Some((frame::Frame::Fin { stream, offset }.into(), 0));
         }
         None
     }
 
-    fn transmit_data(&mut self, stream: StreamId, max: usize) -> Option<(Bytes, usize)> {
-        let mut header = [0; HEADROOM];
-        let mut rest = &mut header[..];
+    fn transmit_data(&mut self, stream: StreamId, max: usize) -> Option<(Outgoing, usize)> {
+        let mut head = [0; HEAD];
+        let mut rest = &mut head[..];
         frame::data_header(&mut rest, stream, self.next);
-        let header_len = HEADROOM - rest.len();
-        let header = header.get(..header_len)?;
-        let message = match self.fresh.pop_front()? {
-            Piece::Roomy(mut piece) => {
-                if piece.len() > HEADROOM + max {
-                    let later = piece.split_off(HEADROOM + max);
-                    self.fresh.push_front(Piece::Plain(later.freeze()));
-                }
-                piece.advance(HEADROOM - header_len);
-                piece.get_mut(..header_len)?.copy_from_slice(header);
-                piece.freeze()
-            }
-            Piece::Plain(mut piece) => {
-                let now = piece.split_to(piece.len().min(max));
-                if !piece.is_empty() {
-                    self.fresh.push_front(Piece::Plain(piece));
-                }
-                let mut message = BytesMut::with_capacity(header_len + now.len());
-                message.extend_from_slice(header);
-                message.extend_from_slice(&now);
-                message.freeze()
-            }
+        let head_len = HEAD - rest.len();
+        let mut body = match self.fresh.pop_front()? {
+            Piece::Growing(piece) => piece.freeze(),
+            Piece::Whole(piece) => piece,
         };
-        let len = message.len() - header_len;
+        if body.len() > max {
+            let later = body.split_off(max);
+            self.fresh.push_front(Piece::Whole(later));
+        }
+        let len = body.len();
         self.next += len as u64;
         self.fresh_len -= len as u64;
         if self.keep == Keep::Unacknowledged {
-            self.retain(message.slice(header_len..));
+            self.retain(body.clone());
         }
+        let message = Outgoing {
+            head,
+            head_len,
+            body,
+        };
         Some((message, len))
     }
 
@@ -370,7 +425,7 @@ impl SendHalf {
     pub(crate) fn rewind(&mut self) {
         self.seal_tail();
         while let Some(piece) = self.kept.pop_back() {
-            self.fresh.push_front(Piece::Plain(piece));
+            self.fresh.push_front(Piece::Whole(piece));
         }
         self.fresh_len += std::mem::take(&mut self.kept_len);
         self.next = self.consumed;
@@ -413,11 +468,8 @@ impl SendHalf {
                 break;
             };
             let mut data = match piece {
-                Piece::Plain(data) => data,
-                Piece::Roomy(mut piece) => {
-                    piece.advance(HEADROOM);
-                    piece.freeze()
-                }
+                Piece::Growing(piece) => piece.freeze(),
+                Piece::Whole(data) => data,
             };
             let now = data.split_to(data.len().min(usize::try_from(skip).unwrap_or(usize::MAX)));
             skip -= now.len() as u64;
@@ -425,7 +477,7 @@ impl SendHalf {
             self.kept_len += now.len() as u64;
             self.kept.push_back(now);
             if !data.is_empty() {
-                self.fresh.push_front(Piece::Plain(data));
+                self.fresh.push_front(Piece::Whole(data));
             }
         }
         self.next = offset;

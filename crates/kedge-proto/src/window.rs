@@ -1,19 +1,77 @@
 //! How much a receiver lets its sender run ahead: windows that follow the bandwidth-delay product, within a budget.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::defaults::{CREDIT_FRACTION, CREDIT_STEP_CAP, INITIAL_CREDIT};
+
+/// What the links of a process may promise together, beside what each may promise by itself. Clones share it.
+///
+/// When it is used up no window grows any more, and new streams get the least there is, 64 KiB. What was promised is
+/// never taken back; it comes back as windows shrink and streams end.
+#[derive(Clone, Debug)]
+pub struct SharedBudget(Arc<Purse>);
+
+#[derive(Debug)]
+struct Purse {
+    cap: u64,
+    used: AtomicU64,
+}
+
+impl SharedBudget {
+    /// So many bytes.
+    #[must_use]
+    pub fn new(cap: u64) -> Self {
+        let used = AtomicU64::new(0);
+        Self(Arc::new(Purse { cap, used }))
+    }
+
+    /// How many of them are promised.
+    #[must_use]
+    pub fn used(&self) -> u64 {
+        self.0.used.load(Ordering::Relaxed)
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn cap(&self) -> u64 {
+        self.0.cap
+    }
+
+    fn reserve(&self, more: u64) -> bool {
+        let grow = |used: u64| (more <= self.0.cap.saturating_sub(used)).then(|| used + more);
+        self.0
+            .used
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, grow)
+            .is_ok()
+    }
+
+    fn release(&self, less: u64) {
+        let shrink = |used: u64| Some(used.saturating_sub(less));
+        // Never an error: the closure always has a value.
+        let _ = self
+            .0
+            .used
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, shrink);
+    }
+}
 
 /// What the streams of a link may promise together beyond [`INITIAL_CREDIT`] each.
 #[derive(Debug)]
 pub(crate) struct Budget {
     cap: u64,
     used: u64,
+    shared: Option<SharedBudget>,
 }
 
 impl Budget {
-    pub(crate) const fn new(cap: u64) -> Self {
-        Self { cap, used: 0 }
+    pub(crate) const fn new(cap: u64, shared: Option<SharedBudget>) -> Self {
+        Self {
+            cap,
+            used: 0,
+            shared,
+        }
     }
 
     pub(crate) fn used(&self) -> u64 {
@@ -21,7 +79,8 @@ impl Budget {
     }
 
     fn reserve(&mut self, more: u64) -> bool {
-        let granted = more <= self.cap.saturating_sub(self.used);
+        let granted = more <= self.cap.saturating_sub(self.used)
+            && self.shared.as_ref().is_none_or(|all| all.reserve(more));
         if granted {
             self.used += more;
         }
@@ -29,7 +88,18 @@ impl Budget {
     }
 
     fn release(&mut self, less: u64) {
-        self.used = self.used.saturating_sub(less);
+        let less = less.min(self.used);
+        self.used -= less;
+        if let Some(all) = &self.shared {
+            all.release(less);
+        }
+    }
+}
+
+impl Drop for Budget {
+    /// What a link has promised is promised no longer once the link is gone.
+    fn drop(&mut self) {
+        self.release(self.used);
     }
 }
 
@@ -173,7 +243,7 @@ mod tests {
 
     #[test]
     fn a_long_fast_path_gets_the_largest_window() {
-        let mut budget = Budget::new(32 * MIB);
+        let mut budget = Budget::new(32 * MIB, None);
         let mut window = Window::minimal();
         window.widen(MIB, 4 * MIB, &mut budget);
         run(
@@ -189,7 +259,7 @@ mod tests {
 
     #[test]
     fn a_path_that_needs_little_keeps_little() {
-        let mut budget = Budget::new(32 * MIB);
+        let mut budget = Budget::new(32 * MIB, None);
         let mut window = Window::minimal();
         window.widen(MIB, 16 * MIB, &mut budget);
         // 12.5 MiB/s at 20 ms: 256 KiB are under way, a window of 1 MiB takes 80 ms.
@@ -206,7 +276,7 @@ mod tests {
 
     #[test]
     fn growth_stops_at_the_budget_and_new_windows_stay_minimal() {
-        let mut budget = Budget::new(2 * MIB);
+        let mut budget = Budget::new(2 * MIB, None);
         let mut first = Window::minimal();
         first.widen(MIB, 16 * MIB, &mut budget);
         run(
@@ -228,8 +298,30 @@ mod tests {
     }
 
     #[test]
+    fn what_all_links_may_promise_bounds_each() {
+        let all = SharedBudget::new(3 * MIB);
+        let mut one = Budget::new(32 * MIB, Some(all.clone()));
+        let mut other = Budget::new(32 * MIB, Some(all.clone()));
+        let widened = |budget: &mut Budget, size| {
+            let mut window = Window::minimal();
+            window.widen(size, size, budget);
+            window
+        };
+        let mut large = widened(&mut one, 2 * MIB);
+        let small = widened(&mut other, 2 * MIB);
+        assert_eq!((large.size(), small.size()), (2 * MIB, INITIAL_CREDIT));
+        let fitting = widened(&mut other, MIB);
+        assert_eq!(fitting.size(), MIB);
+        assert_eq!(all.used(), 3 * MIB - 2 * INITIAL_CREDIT);
+        large.close(&mut one);
+        assert_eq!(all.used(), MIB - INITIAL_CREDIT);
+        drop(other);
+        assert_eq!(all.used(), 0, "a link that is gone promises nothing");
+    }
+
+    #[test]
     fn an_idle_window_shrinks_but_keeps_what_it_promised() {
-        let mut budget = Budget::new(32 * MIB);
+        let mut budget = Budget::new(32 * MIB, None);
         let mut window = Window::minimal();
         window.widen(MIB, 4 * MIB, &mut budget);
         run(

@@ -170,7 +170,10 @@ where
             let mut inner = shared.lock();
             let message = match inner.closing {
                 None => inner.proto.transmit(time, self.pace.frame()),
-                Some(_) => inner.proto.transmit_last(time),
+                Some(_) => inner
+                    .proto
+                    .transmit_last(time)
+                    .map(kedge_proto::Outgoing::joined),
             };
             let news = inner.settle(&mut self.wakes);
             let relayed = !inner.outbox.is_empty();

@@ -24,7 +24,7 @@ use crate::liveness::{Liveness, Pulse};
 use crate::recv::Violation;
 use crate::schedule::Schedule;
 use crate::stream::{Part, Phase, Stream};
-use crate::window::Budget;
+use crate::window::{Budget, SharedBudget};
 
 pub use ends::Write;
 pub use resumption::ResumeRequest;
@@ -36,6 +36,8 @@ pub struct Limits {
     pub max_streams: u32,
     /// Bytes that all streams together may hold beyond their first 64 KiB each, in each direction.
     pub budget: u64,
+    /// What all links of the process may hold so together, if that is bounded too.
+    pub shared: Option<SharedBudget>,
     /// Bytes a new stream may receive ahead of its reader.
     pub initial_window: u64,
     /// Bytes a stream's window may grow to.
@@ -51,6 +53,7 @@ impl Default for Limits {
         Self {
             max_streams: defaults::MAX_STREAMS,
             budget: defaults::LINK_BUDGET,
+            shared: None,
             initial_window: defaults::INITIAL_WINDOW,
             window_cap: defaults::WINDOW_CAP,
             ping_interval: defaults::PING_INTERVAL,
@@ -165,7 +168,7 @@ impl Link {
         Self {
             side,
             liveness: Liveness::new(limits.ping_interval, now),
-            budget: Budget::new(limits.budget),
+            budget: Budget::new(limits.budget, limits.shared.clone()),
             limits,
             streams: BTreeMap::new(),
             next_own: Some(side.first_stream()),

@@ -120,7 +120,7 @@ impl Link {
         let stream = self.streams.get_mut(&id).filter(relayed).ok_or(NoStream)?;
         match event {
             RelayEvent::Data(bytes) => {
-                stream.send.write(&bytes);
+                stream.send.write_bytes(bytes);
                 self.want_turn(id);
             }
             RelayEvent::Fin => {

@@ -8,6 +8,7 @@ use super::Link;
 use crate::frame::Frame;
 use crate::ids::StreamId;
 use crate::schedule::Sent;
+use crate::send::Outgoing;
 use crate::stream::Part;
 
 /// Control frames in a row after which one data frame passes: peers that provoke answers must not starve streams.
@@ -18,6 +19,11 @@ impl Link {
     /// `max_data` is how many bytes of stream data it may carry: [`MAX_DATA`](crate::defaults::MAX_DATA), or less while
     /// the socket is slow.
     pub fn transmit(&mut self, now: Instant, max_data: usize) -> Option<Bytes> {
+        self.transmit_parts(now, max_data).map(Outgoing::joined)
+    }
+
+    /// The same in two parts, so that stream data is written from where it lies.
+    pub fn transmit_parts(&mut self, now: Instant, max_data: usize) -> Option<Outgoing> {
         if let Some(message) = self.transmit_life(now) {
             return Some(message);
         }
@@ -32,12 +38,12 @@ impl Link {
     }
 
     /// The same without stream data, for a link that is closing.
-    pub fn transmit_last(&mut self, now: Instant) -> Option<Bytes> {
+    pub fn transmit_last(&mut self, now: Instant) -> Option<Outgoing> {
         self.transmit_life(now)
             .or_else(|| self.transmit_control(now))
     }
 
-    fn transmit_life(&mut self, now: Instant) -> Option<Bytes> {
+    fn transmit_life(&mut self, now: Instant) -> Option<Outgoing> {
         let pong = self.liveness.take_pong().map(Frame::Pong);
         let frame = pong.or_else(|| self.liveness.take_ping(now).map(Frame::Ping));
         let goaway = || {
@@ -45,10 +51,10 @@ impl Link {
                 .take()
                 .map(|reconnect_after| Frame::Goaway { reconnect_after })
         };
-        frame.or_else(goaway).map(|frame| frame.encode())
+        frame.or_else(goaway).map(Outgoing::from)
     }
 
-    fn transmit_control(&mut self, now: Instant) -> Option<Bytes> {
+    fn transmit_control(&mut self, now: Instant) -> Option<Outgoing> {
         while let Some(id) = self.control.pop_front() {
             let Some(stream) = self.streams.get_mut(&id) else {
                 continue;
@@ -56,23 +62,21 @@ impl Link {
             stream.queued = false;
             if let Some(first) = stream.first.take() {
                 self.after_control(id);
-                return Some(first.encode());
+                return Some(Outgoing::from(*first));
             }
             if let Some(last) = stream.last.take() {
                 self.forget(id);
-                return Some(last.encode());
+                return Some(Outgoing::from(*last));
             }
             if stream.recv.is_due() {
                 let (consumed, limit) = stream.recv.announce(now);
                 self.after_control(id);
-                return Some(
-                    Frame::MaxStreamData {
-                        stream: id,
-                        consumed,
-                        limit,
-                    }
-                    .encode(),
-                );
+                let credit = Frame::MaxStreamData {
+                    stream: id,
+                    consumed,
+                    limit,
+                };
+                return Some(credit.into());
             }
         }
         None
@@ -84,7 +88,7 @@ impl Link {
         self.complete(id);
     }
 
-    fn transmit_data(&mut self, now: Instant, max_data: usize) -> Option<Bytes> {
+    fn transmit_data(&mut self, now: Instant, max_data: usize) -> Option<Outgoing> {
         while let Some(id) = self.schedule.head() {
             let stream = self.streams.get_mut(&id)?;
             if !stream.may_send() {
