@@ -53,11 +53,21 @@ const ROOMS: &[(&str, &[&str])] = &[
         ],
     ),
     (
+        "kedge-load",
+        &[
+            "kedge-agent",
+            "kedge-api",
+            "kedge-proto",
+            "kedge-service",
+            "kedge-tunnel",
+        ],
+    ),
+    (
         "kedge-testkit",
         &["kedge-api", "kedge-proto", "kedge-tunnel"],
     ),
     ("kedge-e2e", &[]),
-    ("xtask", &["kedge-testkit"]),
+    ("xtask", &["kedge-proto", "kedge-testkit"]),
 ];
 
 /// Libraries that only these rooms may name among their dependencies.

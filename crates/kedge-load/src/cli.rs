@@ -1,0 +1,75 @@
+//! The words of the command line.
+
+use std::io::Write as _;
+use std::net::SocketAddr;
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result};
+use clap::{Args, Parser, Subcommand};
+
+use crate::client::ClientArgs;
+use crate::target::Target;
+use crate::{client, relay, server};
+
+/// Programs that the benchmark drives kedge with.
+#[derive(Debug, Parser)]
+#[command(name = "kedge-load", version)]
+pub struct Cli {
+    /// Which program.
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Moves bytes, over a hub or over TCP, and says how long it took.
+    Client(Box<ClientArgs>),
+    /// Copies connections to another address: one hop of what a tunnel is compared with.
+    Relay {
+        /// Where connections go.
+        #[arg(long, value_name = "ADDRESS")]
+        to: SocketAddr,
+        #[command(flatten)]
+        listen: Listen,
+    },
+    /// Serves in place of an sshd: sends, takes and echoes bytes as it is told.
+    Target(Listen),
+}
+
+#[derive(Args, Clone, Copy, Debug)]
+struct Listen {
+    /// Where to listen; port 0 takes a free one.
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:0")]
+    listen: SocketAddr,
+}
+
+/// Runs the command, and says on standard error why it failed.
+#[must_use]
+pub fn run(cli: Cli) -> ExitCode {
+    match run_command(cli.command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let _ = writeln!(std::io::stderr(), "error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run_command(command: Command) -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start")?;
+    runtime.block_on(async {
+        match command {
+            Command::Client(arguments) => client::run(*arguments).await,
+            Command::Relay { to, listen } => {
+                server::run(listen.listen, |stream| relay::serve(stream, to)).await
+            }
+            Command::Target(listen) => {
+                let target = Target::default();
+                server::run(listen.listen, |stream| target.clone().serve(stream)).await
+            }
+        }
+    })
+}

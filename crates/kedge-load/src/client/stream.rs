@@ -1,0 +1,83 @@
+//! One stream to a target, whichever way it goes.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use anyhow::{Context as _, Result, ensure};
+use kedge_tunnel::TunnelStream;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use crate::defaults;
+use crate::order::BANNER;
+
+/// A stream to a target.
+#[derive(Debug)]
+pub enum Stream {
+    /// A connection of its own.
+    Tcp(TcpStream),
+    /// A stream of a link.
+    Tunnel(TunnelStream),
+}
+
+impl Stream {
+    /// Reads the target's first words.
+    ///
+    /// # Errors
+    ///
+    /// When it says something else, or nothing in time.
+    pub async fn read_banner(&mut self) -> Result<()> {
+        let mut banner = [0; BANNER.len()];
+        timeout(defaults::STEP_TIME, self.read_exact(&mut banner))
+            .await
+            .context("the target says nothing")?
+            .context("cannot reach the target")?;
+        ensure!(
+            banner == *BANNER,
+            "another target answers than kedge-load's"
+        );
+        Ok(())
+    }
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_read(cx, buffer),
+            Self::Tunnel(stream) => Pin::new(stream).poll_read(cx, buffer),
+        }
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Self::Tunnel(stream) => Pin::new(stream).poll_write(cx, bytes),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_flush(cx),
+            Self::Tunnel(stream) => Pin::new(stream).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Tunnel(stream) => Pin::new(stream).poll_shutdown(cx),
+        }
+    }
+}

@@ -1,0 +1,45 @@
+//! Limits, times and sizes of these programs: each with its unit and its reason.
+
+use std::time::Duration;
+
+/// Bytes of a buffer of clients and targets: their own share of what is measured should be small, and 256 KiB cost 15 %
+/// less than 64 KiB.
+pub const BUFFER: usize = 256 << 10;
+
+/// Bytes of each of the two buffers of a relayed connection: what a plain copy is usually given.
+pub const RELAY_BUFFER: usize = 64 << 10;
+
+/// Bytes of a piece on a delayed link: one read of a socket that is not empty.
+pub const DELAY_PIECE: usize = 64 << 10;
+
+/// Bytes that a delayed link holds in each direction: twice what 10 Gbit/s have under way in 25 ms.
+pub const DELAY_BYTES: usize = 64 << 20;
+
+/// Connections served at once: a sixteenth more than the descriptors that Linux grants by default to a service
+/// (16384) would never be had.
+pub const CONNECTIONS: usize = 16 << 10;
+
+/// Time for one step of a client: a dial, a stream's first words. A hub that takes longer is not worth measuring.
+pub const STEP_TIME: Duration = Duration::from_secs(30);
+
+/// Time for a client's whole work, and for one connection of a server: nothing that is measured takes so long, and
+/// nothing forgotten stays longer.
+pub const WORK_TIME: Duration = Duration::from_secs(60 * 60);
+
+/// Time for a link's last words.
+pub const CLOSE_TIME: Duration = Duration::from_secs(2);
+
+/// Bytes after which a stream flows: past what is granted before the first round trip.
+pub const FLOWING_BYTES: u64 = 256 << 10;
+
+/// Echoes that are not counted: the first one pays for the stream.
+pub const WARM_UP: u32 = 8;
+
+/// Time without a new byte after which streams that nobody reads are full: many times a credit's way.
+pub const SETTLED_TIME: Duration = Duration::from_millis(500);
+
+/// Time between two looks whether anything came.
+pub const SETTLING_LOOK: Duration = Duration::from_millis(25);
+
+/// Bytes of a file with a token: far above the longest.
+pub const TOKEN_BYTES: u64 = 64 << 10;
