@@ -98,6 +98,8 @@ pub struct HubOptions {
     pub name: String,
     /// The suffix of its servers' host names.
     pub suffix: String,
+    /// Where it listens for agents and people, such as `127.0.0.1:0`.
+    pub listen: String,
     /// How it serves.
     pub tls: Tls,
     /// Whom it knows.
@@ -138,6 +140,7 @@ impl HubOptions {
             bins: bins.to_owned(),
             name: "main".to_owned(),
             suffix: "kedge".to_owned(),
+            listen: "127.0.0.1:0".to_owned(),
             tls: Tls::default(),
             people: vec![
                 person("admin", "ops"),
@@ -182,7 +185,8 @@ pub(crate) fn state_dir(options: &HubOptions) -> PathBuf {
 pub(crate) fn configuration(options: &HubOptions, hashes: &BTreeMap<String, String>) -> String {
     let mut toml = options.first.clone();
     toml.push_str(&format!(
-        "listen = \"127.0.0.1:0\"\nstate-dir = {}\nname = {}\nsuffix = {}\nadmins = {{ users = [{}]{} }}\n",
+        "listen = {}\nstate-dir = {}\nname = {}\nsuffix = {}\nadmins = {{ users = [{}]{} }}\n",
+        quoted(&options.listen),
         quoted(&state_dir(options).display().to_string()),
         quoted(&options.name),
         quoted(&options.suffix),
