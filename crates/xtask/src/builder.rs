@@ -83,12 +83,42 @@ impl Workspace {
             DEMO,
         ]);
         let built = compile(command)?;
-        let hub = built
-            .iter()
-            .find(|one| one.target == "kedge-hub" && !one.test)
-            .context("no kedge-hub was built")?;
-        Ok(hub.path.parent().context("a file has a folder")?.to_owned())
+        folder_of(&built, "kedge-hub")
     }
+
+    /// Builds the three programs as packagers do, then the program that loads them; answers the folder of the former
+    /// and the file of the latter. By two invocations: features that the loading program wants of a library must not
+    /// reach the programs that are measured.
+    pub(crate) fn release(&self) -> Result<(PathBuf, PathBuf)> {
+        let build = |packages: &[&str]| -> Result<Vec<Built>> {
+            let mut command = cargo();
+            command.current_dir(&self.root);
+            command.args(["build", "--release", "--locked", "--bins"]);
+            for package in packages {
+                command.args(["-p", package]);
+            }
+            compile(command)
+        };
+        let programs = build(&["kedge", "kedge-hub", "kedge-agent"])?;
+        let load = build(&["kedge-load"])?;
+        Ok((
+            folder_of(&programs, "kedge-hub")?,
+            folder_of(&load, "kedge-load")?.join("kedge-load"),
+        ))
+    }
+}
+
+/// The folder of a program among what cargo built.
+fn folder_of(built: &[Built], program: &str) -> Result<PathBuf> {
+    let found = built
+        .iter()
+        .find(|one| one.target == program && !one.test)
+        .with_context(|| format!("no {program} was built"))?;
+    Ok(found
+        .path
+        .parent()
+        .context("a file has a folder")?
+        .to_owned())
 }
 
 /// The cargo that runs this, or the one on the path.

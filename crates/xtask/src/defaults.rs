@@ -37,3 +37,9 @@ pub(crate) const CARGO_DENY: &str = "0.20.2";
 
 /// One run of the program that loads the daemons of the benchmark. The longest opens a thousand sessions.
 pub(crate) const BENCH_LOAD: Duration = Duration::from_secs(120);
+
+/// Rounds of a benchmark: the median of five shrugs off two that something else disturbed.
+pub(crate) const BENCH_ROUNDS: usize = 5;
+
+/// Rounds of a first look: the median of three shrugs off one.
+pub(crate) const BENCH_ROUNDS_QUICK: usize = 3;

@@ -1,4 +1,4 @@
-//! Developer commands: `cargo xtask demo`, `test`, `generate`, `bless`.
+//! Developer commands: `cargo xtask demo`, `test`, `bench`, `generate`, `bless`.
 //!
 //! It builds and runs what is in this repository, and what it starts ends with it: children live in process groups of
 //! their own and are ended by id, on success, on failure, on Ctrl-C and on SIGTERM.
@@ -14,8 +14,8 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::Parser;
 
-mod bless;
 mod bench;
+mod bless;
 mod builder;
 mod defaults;
 mod demo;
@@ -28,6 +28,8 @@ mod test;
 #[derive(Debug, Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask")]
 enum Commands {
+    /// Measure the tunnel against what people would use instead.
+    Bench(bench::Arguments),
     /// Refresh the goldens and the generated files.
     Bless,
     /// Start a hub, an agent and a scratch sshd, and go the whole way with the system's ssh.
@@ -58,6 +60,7 @@ pub fn main() -> ExitCode {
 fn run(commands: Commands) -> Result<ExitCode> {
     interrupt::watch()?;
     match commands {
+        Commands::Bench(arguments) => bench::run(&arguments),
         Commands::Bless => bless::run(),
         Commands::Demo(arguments) => demo::run(&arguments),
         Commands::Generate => generate::run(),

@@ -1,4 +1,4 @@
-//! Developer commands: `cargo xtask demo`, `test`, `generate`, `bless`.
+//! Developer commands: `cargo xtask demo`, `test`, `bench`, `generate`, `bless`.
 
 use std::process::ExitCode;
 

@@ -1,12 +1,150 @@
 //! `cargo xtask bench`: the tunnel against what people would use instead, in one run on one machine.
+//!
+//! ```text
+//!  words ─► choose ─► runner ─► Bench::set_up ─► Running::measure, round by round ─► figures ─► report
+//!                                    │
+//!                      stage: real daemons on loopback, and kedge-load
+//! ```
 
-use measure::Bench;
+use std::path::PathBuf;
+use std::process::ExitCode;
 
+use anyhow::{Result, ensure};
+use clap::Args;
+
+use crate::builder::Workspace;
+use facts::Facts;
+use measure::{Bench, Pace};
+use progress::Progress;
+use report::Report;
+use row::Row;
+use stage::Stage;
+
+mod bulk;
+mod choose;
+mod echo;
+mod facts;
+mod figures;
+mod html;
+mod limited;
 mod measure;
+mod netns;
+mod openssh;
+mod others;
+mod progress;
+mod report;
 mod row;
+mod runner;
+mod scp;
+mod ssh;
 mod stage;
+mod table;
+mod timed;
+mod ways;
+
+/// What the benchmark is asked for.
+#[derive(Args, Debug)]
+pub(crate) struct Arguments {
+    /// Rows or groups of them, such as `bulk-down-1`, `bulk` or `ssh-cat`; all when none is named.
+    names: Vec<String>,
+    /// Three rounds instead of five.
+    #[arg(long)]
+    quick: bool,
+    /// Show the rows, what they are held against and their marks, and measure nothing.
+    #[arg(long)]
+    list: bool,
+    /// Use the programs in this folder (kedge, kedge-hub, kedge-agent, kedge-load) instead of building them.
+    #[arg(long, value_name = "FOLDER")]
+    bins: Option<PathBuf>,
+}
 
 /// Every bench there is, in the order of the report.
 fn all() -> Vec<Box<dyn Bench>> {
-    Vec::new()
+    let mut benches: Vec<Box<dyn Bench>> = vec![Box::new(bulk::Bulk), Box::new(echo::Echo)];
+    benches.extend(limited::benches());
+    benches.extend(ssh::benches());
+    benches.extend(scp::benches());
+    benches
+}
+
+/// Runs it.
+pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
+    let benches = all();
+    let rows: Vec<Row> = benches.iter().flat_map(|bench| bench.rows()).collect();
+    let names: Vec<&'static str> = rows.iter().map(|row| row.name).collect();
+    let chosen = choose::choose(&names, &arguments.names)?;
+    if arguments.list {
+        print!("{}", table::list(&benches, &chosen));
+        return Ok(ExitCode::SUCCESS);
+    }
+    let workspace = Workspace::find()?;
+    let (bins, load) = match &arguments.bins {
+        Some(bins) => {
+            let bins = std::path::absolute(bins)?;
+            ensure!(bins.is_dir(), "there is no folder {}", bins.display());
+            (bins.clone(), bins.join("kedge-load"))
+        }
+        None => {
+            eprintln!("Building the release programs. The first time this takes some minutes.");
+            workspace.release()?
+        }
+    };
+    let pace = if arguments.quick {
+        Pace::Quick
+    } else {
+        Pace::Full
+    };
+    let stage = Stage::new(&bins, &load)?;
+    let progress = Progress::new();
+    let found = runner::run(&benches, &chosen, &stage, pace, &progress)?;
+    let report = Report {
+        facts: Facts::now(pace),
+        lines: found.lines,
+        absent: found.absent,
+    };
+    let page = report.write(&workspace.target.join("bench"))?;
+    print!("{}", table::table(&report));
+    println!("report: {}", page.display());
+    Ok(if report.failed() {
+        ExitCode::FAILURE
+    } else {
+        ExitCode::SUCCESS
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    fn rows() -> Vec<Row> {
+        all().iter().flat_map(|bench| bench.rows()).collect()
+    }
+
+    #[test]
+    fn names_are_kebab_case_and_unlike_each_other() {
+        let rows = rows();
+        let names: BTreeSet<&str> = rows.iter().map(|row| row.name).collect();
+        assert_eq!(names.len(), rows.len());
+        for name in names {
+            assert!(!name.is_empty() && !name.starts_with('-') && !name.ends_with('-'));
+            assert!(
+                name.chars().all(|letter| letter.is_ascii_lowercase()
+                    || letter.is_ascii_digit()
+                    || letter == '-'),
+                "{name}"
+            );
+        }
+    }
+
+    #[test]
+    fn an_aim_is_no_easier_than_its_must() {
+        for row in rows() {
+            if let (Some(must), Some(aim)) = (row.must, row.aim) {
+                assert_eq!(must.op, aim.op, "{}", row.name);
+                assert!(must.holds(aim.value), "{}", row.name);
+            }
+        }
+    }
 }
