@@ -6,7 +6,7 @@ use kedge_api::{
     HubId, Line,
     rest::{Discovery, IssuerInfo},
 };
-use kedge_service::{Readiness, Shutdown};
+use kedge_service::{Readiness, Shards, Shutdown};
 use kedge_store::SharedStore;
 use kedge_tunnel::CertificatePin;
 use tokio::sync::Semaphore;
@@ -77,6 +77,8 @@ pub struct Inner {
     pub watches: Arc<Semaphore>,
     /// What is missing for the hub to do its work.
     pub readiness: Readiness,
+    /// The threads that carry connections.
+    pub shards: Shards,
     /// How far the end has come.
     pub shutdown: Shutdown,
 }
@@ -93,6 +95,7 @@ impl App {
             clock,
             metrics,
             readiness,
+            shards,
             shutdown,
         } = parts;
         let admissions = usize::try_from(settings.limits.handshakes).unwrap_or(usize::MAX);
@@ -145,6 +148,7 @@ impl App {
             admissions: Arc::new(Semaphore::new(admissions.min(Semaphore::MAX_PERMITS))),
             watches: Arc::new(Semaphore::new(defaults::WATCHES)),
             readiness,
+            shards,
             shutdown,
             settings,
         }))
@@ -226,6 +230,8 @@ pub struct Parts {
     pub metrics: HubMetrics,
     /// What is missing for the hub to do its work.
     pub readiness: Readiness,
+    /// The threads that carry connections.
+    pub shards: Shards,
     /// How far the end has come.
     pub shutdown: Shutdown,
 }

@@ -9,8 +9,8 @@ use std::{
 use clap::{CommandFactory as _, Parser, Subcommand};
 use kedge_api::PersonToken;
 use kedge_service::{
-    Activated, ConfigError, Failure, LogHandle, Notifier, Shutdown, Signal, Signals, logging,
-    reference,
+    Activated, ConfigError, Failure, LogHandle, Notifier, Shards, Shutdown, Signal, Signals,
+    logging, reference,
 };
 use tracing::{error, info};
 use zeroize::Zeroizing;
@@ -164,28 +164,39 @@ fn run(path: &Path) -> Result<(), Failure> {
     let log = logging::init(&settings.log).map_err(|error| Failure::from_error(&error))?;
     // The second of two installations would fail and change nothing: there is one provider in this build.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    let runtime = tokio::runtime::Builder::new_multi_thread()
+    let unable = |error: io::Error| Failure::new(format!("cannot start the runtime: {error}"));
+    // This thread accepts, keeps the books and watches; the shards carry what was accepted.
+    let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
-        .thread_name("kedge-hub")
         .build()
-        .map_err(|error| Failure::new(format!("cannot start the runtime: {error}")))?;
-    let result = runtime.block_on(Box::pin(serve(path, settings, log)));
+        .map_err(unable)?;
+    let shutdown = Shutdown::new();
+    let (shards, threads) =
+        Shards::start(settings.threads, shutdown.tasks(), defaults::CUT).map_err(unable)?;
+    let result = runtime.block_on(Box::pin(serve(path, settings, log, shards, shutdown)));
+    threads.end();
     runtime.shutdown_timeout(defaults::CUT);
     result
 }
 
-async fn serve(path: &Path, settings: Settings, log: LogHandle) -> Result<(), Failure> {
+async fn serve(
+    path: &Path,
+    settings: Settings,
+    log: LogHandle,
+    shards: Shards,
+    shutdown: Shutdown,
+) -> Result<(), Failure> {
     let notifier = Notifier::from_environment();
     let signals =
         Signals::new().map_err(|error| Failure::new(format!("cannot take signals: {error}")))?;
     let listeners = listeners(&settings).map_err(|error| Failure::from_error(&error))?;
     let store = daemon::open_store(&settings).map_err(|error| Failure::from_error(&error))?;
-    let shutdown = Shutdown::new();
     let daemon = Box::pin(Daemon::build(
         settings,
         listeners,
         store,
         Clock::system(),
+        shards,
         shutdown.clone(),
     ))
     .await

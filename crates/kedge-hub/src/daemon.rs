@@ -8,7 +8,7 @@
 use std::{net::SocketAddr, sync::Arc};
 
 use kedge_api::HubId;
-use kedge_service::{Admin, Metrics, Readiness, Shutdown, Stage, StopLimits, StopReport};
+use kedge_service::{Admin, Metrics, Readiness, Shards, Shutdown, Stage, StopLimits, StopReport};
 use kedge_store::{MetaKey, SharedStore, StoreError};
 use tokio::net::TcpListener;
 use tracing::{error, info, warn};
@@ -92,6 +92,7 @@ impl Daemon {
         listeners: Listeners,
         store: SharedStore,
         clock: Clock,
+        shards: Shards,
         shutdown: Shutdown,
     ) -> Result<Self, BuildError> {
         let Listeners { https, admin } = listeners;
@@ -123,6 +124,7 @@ impl Daemon {
             clock,
             metrics: HubMetrics::new(&metrics),
             readiness: readiness.clone(),
+            shards,
             shutdown: shutdown.clone(),
         });
         enrol::reconcile(&app).await.map_err(BuildError::Store)?;

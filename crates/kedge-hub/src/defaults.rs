@@ -2,6 +2,11 @@
 
 use std::time::Duration;
 
+// --- Threads ---------------------------------------------------------------------------------------------------
+
+/// Threads that carry connections at most: as many as the largest machines have cores, and a typing error is told.
+pub const THREADS_MAX: u16 = 1024;
+
 // --- Connections -----------------------------------------------------------------------------------------------
 
 /// Connections served at once. Each costs up to 20 KiB (TLS, read buffer, task), so the default is 200 MiB; and

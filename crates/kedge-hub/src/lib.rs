@@ -26,6 +26,7 @@ pub mod decision;
 pub mod defaults;
 pub mod enrol;
 pub mod explain;
+pub mod handover;
 mod handshake;
 pub mod history;
 pub mod host_keys;

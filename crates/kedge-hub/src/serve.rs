@@ -14,7 +14,7 @@
 
 use std::{
     convert::Infallible,
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, SocketAddr, TcpStream},
     sync::{Arc, Mutex},
 };
 
@@ -24,7 +24,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use kedge_service::{Accepted, Acceptor, Stage, report};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    net::{TcpListener, TcpStream},
+    net::TcpListener,
     sync::{OwnedSemaphorePermit, Semaphore},
     time::{Instant, timeout, timeout_at},
 };
@@ -33,6 +33,7 @@ use tower::ServiceExt as _;
 use crate::{
     app::App,
     defaults,
+    handover::{Passage, Portable},
     handshake::Handshakes,
     http::{self, Failure, Peer},
     metrics::{self, Turned},
@@ -66,6 +67,15 @@ pub struct Server {
 
 /// A connection's part in those that its address may have before their first request; none for a trusted proxy.
 type Newcomer = Option<Part>;
+
+/// A connection as it came.
+#[derive(Clone, Debug)]
+struct Visit {
+    peer: SocketAddr,
+    admission: Admission,
+    held: Held,
+    passage: Passage,
+}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Admission {
@@ -129,6 +139,14 @@ impl Server {
             peer,
             permit,
         } = accepted;
+        // Another thread's runtime is to know it, and not this one's.
+        let stream = match stream.into_std() {
+            Ok(stream) => stream,
+            Err(error) => {
+                tracing::debug!(%peer, %error, "a connection could not be handed over");
+                return;
+            }
+        };
         // Before a place is taken, so that what is closed here never keeps another from one.
         let newcomer = match self
             .source(peer)
@@ -155,34 +173,37 @@ impl Server {
             _regular: regular,
             _gauge: self.app.metrics.connection(),
         };
-        let held = Held {
-            _place: Arc::new(place),
+        let visit = Visit {
+            peer,
+            admission,
+            held: Held {
+                _place: Arc::new(place),
+            },
+            passage: Passage::new(self.app.shards.seat()),
         };
         let server = Arc::clone(self);
-        self.app.shutdown.tasks().spawn("connection", async move {
-            server
-                .connection(stream, peer, admission, held, newcomer)
-                .await;
+        let shard = visit.passage.shard();
+        shard.spawn(self.app.shutdown.tasks(), "connection", async move {
+            server.connection(stream, visit, newcomer).await;
         });
     }
 
-    async fn connection(
-        self: Arc<Self>,
-        stream: TcpStream,
-        peer: SocketAddr,
-        admission: Admission,
-        held: Held,
-        newcomer: Newcomer,
-    ) {
-        kedge_tunnel::socket_options(&stream);
+    async fn connection(self: Arc<Self>, stream: TcpStream, visit: Visit, newcomer: Newcomer) {
+        let stream = match Portable::new(stream, visit.passage.clone()) {
+            Ok(stream) => stream,
+            Err(error) => {
+                tracing::debug!(peer = %visit.peer, %error, "a connection could not be taken over");
+                return;
+            }
+        };
         let stream = Unstalled::new(stream, defaults::WRITE_STALL);
         match &self.tls {
-            None => self.http(stream, peer, admission, held, newcomer).await,
+            None => self.http(stream, visit, newcomer).await,
             Some(tls) => {
-                let Some(stream) = self.handshake(tls, stream, peer).await else {
+                let Some(stream) = self.handshake(tls, stream, visit.peer).await else {
                     return;
                 };
-                self.http(stream, peer, admission, held, newcomer).await;
+                self.http(stream, visit, newcomer).await;
             }
         }
     }
@@ -226,22 +247,18 @@ impl Server {
         stream
     }
 
-    async fn http<S>(
-        &self,
-        stream: S,
-        peer: SocketAddr,
-        admission: Admission,
-        held: Held,
-        newcomer: Newcomer,
-    ) where
+    async fn http<S>(&self, stream: S, visit: Visit, newcomer: Newcomer)
+    where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
+        let peer = visit.peer;
+        let admission = visit.admission;
         let newcomer = Mutex::new(newcomer);
         let service = service_fn(|request: ::http::Request<Incoming>| {
             // Its first head is here, so it has said something.
             drop(locked(&newcomer).take());
-            let held = held.clone();
-            async move { Ok::<_, Infallible>(self.answer(request, peer, admission, held).await) }
+            let visit = visit.clone();
+            async move { Ok::<_, Infallible>(self.answer(request, visit).await) }
         });
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
@@ -271,12 +288,10 @@ impl Server {
     async fn answer(
         &self,
         request: ::http::Request<Incoming>,
-        peer: SocketAddr,
-        admission: Admission,
-        held: Held,
+        visit: Visit,
     ) -> ::http::Response<Body> {
         let method = request.method().clone();
-        let response = if admission == Admission::Overflow {
+        let response = if visit.admission == Admission::Overflow {
             let failure = Failure::unavailable(
                 "the hub carries as many connections as it may",
                 defaults::RETRY_AFTER,
@@ -284,8 +299,9 @@ impl Server {
             failure.into_response()
         } else {
             let (mut parts, body) = request.into_parts();
-            parts.extensions.insert(Peer(peer));
-            parts.extensions.insert(held);
+            parts.extensions.insert(Peer(visit.peer));
+            parts.extensions.insert(visit.held);
+            parts.extensions.insert(visit.passage);
             let request = ::http::Request::from_parts(parts, Body::new(body));
             match timeout(
                 defaults::REQUEST_TIMEOUT,

@@ -3,7 +3,7 @@
 use std::{net::IpAddr, time::Duration};
 
 use kedge_api::{AgentPublicKey, Line, Server, ServerName, Uid};
-use kedge_service::Stage;
+use kedge_service::{Shard, Stage};
 use kedge_tunnel::{
     CloseReason, Link, LinkConfig, LinkDriver, LinkEnd, PendingUpgrade, RefuseCode, Side,
 };
@@ -13,7 +13,9 @@ use tokio::{
 };
 use tracing::{info, warn};
 
-use crate::{app::App, defaults, http::Agent, presence::Live, registry::Departure};
+use crate::{
+    app::App, defaults, handover::Passage, http::Agent, presence::Live, registry::Departure,
+};
 
 /// The way to a server.
 #[derive(Clone, Debug)]
@@ -24,6 +26,8 @@ pub struct Tunnel {
     pub key: AgentPublicKey,
     /// The server it was opened for: a namesake that comes later is another one.
     pub uid: Option<Uid>,
+    /// Where it is served, for good.
+    pub shard: Shard,
     /// How it shows in the status.
     pub live: Live,
 }
@@ -32,7 +36,7 @@ pub struct Tunnel {
 ///
 /// # Cancel safety
 /// When dropped, the link ends as if the connection had broken.
-pub async fn serve<H>(app: App, agent: Agent, pending: PendingUpgrade, held: H) {
+pub async fn serve<H>(app: App, agent: Agent, pending: PendingUpgrade, passage: Passage, held: H) {
     let protocol = pending.protocol();
     let websocket = match pending.websocket().await {
         Ok(websocket) => websocket,
@@ -51,6 +55,7 @@ pub async fn serve<H>(app: App, agent: Agent, pending: PendingUpgrade, held: H) 
         link: link.clone(),
         key: agent.key,
         uid: agent.server.metadata.uid.clone(),
+        shard: passage.shard(),
         live: Live {
             since: app.clock.now(),
             remote: Some(line(agent.from)),

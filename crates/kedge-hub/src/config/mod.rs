@@ -13,6 +13,7 @@ mod tests;
 
 use std::{
     net::SocketAddr,
+    num::NonZeroUsize,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -47,6 +48,9 @@ pub struct Config {
     pub name: String,
     /// Suffix of host names: with `kedge`, the server `web01` is `ssh web01.kedge`.
     pub suffix: String,
+    /// Threads that carry connections, from 1 to 1024. Unless given there is one for each core that the hub may use.
+    #[schemars(range(min = 1, max = 1024))]
+    pub threads: Option<u16>,
     /// Networks of proxies whose `X-Forwarded-For` is believed. From anybody else it is ignored.
     #[schemars(with = "Vec<String>")]
     pub trusted_proxies: Vec<IpNet>,
@@ -98,6 +102,8 @@ pub struct Settings {
     pub suffix: Suffix,
     /// The certificate.
     pub tls: Tls,
+    /// Threads that carry connections.
+    pub threads: NonZeroUsize,
     /// Limits.
     pub limits: Limits,
     /// How long sessions last.
@@ -157,6 +163,7 @@ impl Config {
             state_dir: self.state_dir,
             name,
             suffix,
+            threads: threads(self.threads, source)?,
             limits: self.limits.settle(source)?,
             session: self.session.settle(source)?,
             history: self.history.settle(source)?,
@@ -173,6 +180,19 @@ impl Config {
     }
 }
 
+/// As many as asked for; else one for each core.
+fn threads(asked: Option<u16>, source: &Source) -> Result<NonZeroUsize, ConfigError> {
+    let Some(asked) = asked else {
+        return Ok(kedge_service::shards::cores());
+    };
+    NonZeroUsize::new(usize::from(asked))
+        .filter(|_| asked <= defaults::THREADS_MAX)
+        .ok_or_else(|| {
+            let problem = format!("must be from 1 to {}", defaults::THREADS_MAX);
+            source.refuse("threads", problem)
+        })
+}
+
 impl Default for Config {
     fn default() -> Self {
         Self {
@@ -180,6 +200,7 @@ impl Default for Config {
             state_dir: PathBuf::from(defaults::STATE_DIR),
             name: "main".to_owned(),
             suffix: "kedge".to_owned(),
+            threads: None,
             trusted_proxies: Vec::new(),
             tls: TlsConfig::default(),
             admin: AdminConfig::default(),

@@ -21,6 +21,7 @@ fn an_empty_file_is_a_hub_that_refuses_people() {
     let settings = settle("").unwrap();
     assert_eq!(settings.listen.port(), 8443);
     assert!(settings.admin_listen.ip().is_loopback());
+    assert_eq!(settings.threads, kedge_service::shards::cores());
     assert!(settings.roster.people.is_empty());
     assert!(matches!(settings.tls, Tls::SelfSigned { .. }));
 }
@@ -33,6 +34,7 @@ fn everything_that_can_be_said() {
         state-dir = "/tmp/x"
         name = "lab"
         suffix = "lab.example"
+        threads = 3
         trusted-proxies = ["10.0.0.0/8"]
         [tls]
         mode = "off"
@@ -91,6 +93,7 @@ fn everything_that_can_be_said() {
     assert_eq!(settings.session.max_age, Some(60 * second));
     assert_eq!(settings.session.token_grace, Some(Duration::ZERO));
     assert_eq!(settings.history.age, 7 * 24 * 60 * 60 * second);
+    assert_eq!(settings.threads.get(), 3);
     assert_eq!(settings.history.records, 0);
     assert_eq!(
         settings.roster.mapping.exceptions["bob@corp.example"],
@@ -381,6 +384,11 @@ fn each_mistake_about_an_issuer_names_its_place_and_says_what_to_do() {
             "[limits]\nsession-seconds = 3".to_owned(),
             "unknown key `limits.session-seconds`",
         ),
+        (
+            "threads = 0".to_owned(),
+            "`threads`: must be from 1 to 1024",
+        ),
+        ("threads = 1025".to_owned(), "`threads`: must be from 1"),
         (
             "[history]\ndays = 0".to_owned(),
             "`history.days`: must be from 1",

@@ -20,7 +20,8 @@ use super::{
     reply::Failure,
 };
 use crate::{
-    app::App, defaults, metrics::Stage as Step, people::Authenticated, serve::Held, session, tunnel,
+    app::App, defaults, handover::Passage, metrics::Stage as Step, people::Authenticated,
+    serve::Held, session, tunnel,
 };
 
 /// `GET /kedge/v1/agent`
@@ -32,10 +33,11 @@ pub(super) async fn agent(State(app): State<App>, agent: Agent, request: Request
                 pending,
                 admission,
                 held,
+                passage,
             } = begun;
             let task = app.clone();
             app.shutdown.tasks().spawn("tunnel", async move {
-                tunnel::serve(task, agent, pending, admission).await;
+                tunnel::serve(task, agent, pending, passage, admission).await;
                 drop(held);
             });
             response
@@ -60,12 +62,16 @@ pub(super) async fn connect(State(app): State<App>, person: Person, request: Req
                 pending,
                 admission,
                 held,
+                passage,
             } = begun;
             let task = app.clone();
-            app.shutdown.tasks().spawn("client", async move {
-                client(task, person, pending, admission).await;
+            let mine = passage.clone();
+            let work = async move {
+                client(task, person, pending, mine, admission).await;
                 drop((held, ticket));
-            });
+            };
+            let tasks = app.shutdown.tasks();
+            tasks.spawn("client", passage.carry(tasks.clone(), "client", work));
             response
         }
         Err(failure) => failure.into_response(),
@@ -77,6 +83,7 @@ struct Begun {
     pending: PendingUpgrade,
     admission: OwnedSemaphorePermit,
     held: Option<Held>,
+    passage: Passage,
 }
 
 fn begin(app: &App, mut request: Request) -> Result<Begun, Failure> {
@@ -91,7 +98,11 @@ fn begin(app: &App, mut request: Request) -> Result<Begun, Failure> {
         .map_err(|_| {
             Failure::unavailable("too many tunnels begin at once", defaults::RETRY_AFTER)
         })?;
-    let held = request.extensions_mut().remove::<Held>();
+    let extensions = request.extensions_mut();
+    let held = extensions.remove::<Held>();
+    let passage = extensions
+        .remove::<Passage>()
+        .ok_or_else(|| Failure::internal("a request without its connection"))?;
     let (response, pending) =
         kedge_tunnel::upgrade(&mut request).map_err(|error| not_upgraded(&error))?;
     let (parts, ()) = response.into_parts();
@@ -100,6 +111,7 @@ fn begin(app: &App, mut request: Request) -> Result<Begun, Failure> {
         pending,
         admission,
         held,
+        passage,
     })
 }
 
@@ -120,6 +132,7 @@ async fn client(
     app: App,
     person: Person,
     pending: PendingUpgrade,
+    passage: Passage,
     admission: OwnedSemaphorePermit,
 ) {
     let begun = std::time::Instant::now();
@@ -139,7 +152,7 @@ async fn client(
     app.metrics.stage(Step::Upgrade, begun.elapsed());
     drop(admission);
     let who: Authenticated = person.who;
-    let steer = session::serve(app.clone(), link.clone(), who.clone(), person.from);
+    let steer = session::serve(app.clone(), link.clone(), who.clone(), person.from, passage);
     let end = tunnel::drive(driver, steer).await;
     session::note_surplus(&app, &who, person.from, link.stats().surplus);
     tracing::debug!(from = %person.from, %end, "a person's connection ended");

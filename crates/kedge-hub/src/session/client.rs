@@ -11,14 +11,16 @@ use crate::{
     app::App,
     audit::{self, Actor, Asked},
     defaults,
+    handover::Passage,
     people::Authenticated,
 };
 
-/// Accepts streams until the link ends, the person is no longer who they were, or the hub stops.
+/// Accepts streams until the link ends, the person is no longer who they were, or the hub stops. The first session
+/// that is granted takes the connection along `passage` to the shard of its agent.
 ///
 /// # Cancel safety
 /// When dropped, no new stream is accepted; sessions that run are tasks of their own.
-pub async fn serve(app: App, link: Link, who: Authenticated, from: IpAddr) {
+pub async fn serve(app: App, link: Link, who: Authenticated, from: IpAddr, passage: Passage) {
     let mut roster = app.people.changes();
     // The token was looked at before this subscription, so it is looked at once more.
     roster.mark_changed();
@@ -61,7 +63,8 @@ pub async fn serve(app: App, link: Link, who: Authenticated, from: IpAddr) {
                 match app.openings.take(person(), Instant::now().into_std()) {
                     Err(wait) => turn = Instant::now() + wait,
                     Ok(()) => if let Some(incoming) = held.take() {
-                        let session = live::run(app.clone(), who.clone(), from, incoming);
+                        let session =
+                            live::run(app.clone(), who.clone(), from, passage.clone(), incoming);
                         app.shutdown.sessions().spawn("session", session);
                     },
                 }

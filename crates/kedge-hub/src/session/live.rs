@@ -20,6 +20,7 @@ use crate::{
     app::App,
     audit::{self, Actor, Ending, SessionFacts},
     defaults,
+    handover::Passage,
     history::{self, Wish},
     metrics::Stage as Step,
     people::Authenticated,
@@ -27,7 +28,13 @@ use crate::{
 };
 
 /// Serves one stream that a person opened, to its end. It is one task, and the session is what it does.
-pub(super) async fn run(app: App, who: Authenticated, from: IpAddr, incoming: Incoming) {
+pub(super) async fn run(
+    app: App,
+    who: Authenticated,
+    from: IpAddr,
+    passage: Passage,
+    incoming: Incoming,
+) {
     let raw = Raw::read(incoming.request());
     let epoch = app.epoch.subscribe();
     let granted = prepare(&app, &who, from, &raw).await;
@@ -53,7 +60,10 @@ pub(super) async fn run(app: App, who: Authenticated, from: IpAddr, incoming: In
                 history::refused(&app, wish, code, refusal.reason()).await;
             }
         }
-        Ok(prepared) => open(&app, &who, from, &raw, prepared, incoming, epoch).await,
+        Ok(prepared) => {
+            passage.ask(prepared.tunnel.shard.clone());
+            open(&app, &who, from, &raw, prepared, incoming, epoch).await;
+        }
     }
 }
 

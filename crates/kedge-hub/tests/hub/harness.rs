@@ -19,7 +19,7 @@ use kedge_hub::{
     config::Config,
     daemon::{self, Daemon, Listeners, Reloader},
 };
-use kedge_service::{Shutdown, Source, StopReport, listen};
+use kedge_service::{Shards, Shutdown, Source, StopReport, listen};
 use kedge_tunnel::{
     AttributeId, Attributes, DialError, Dialer, Link, LinkConfig, LinkEnd, OpenRequest, ResumeHash,
     Side, StreamKey, Target, TunnelStream,
@@ -34,7 +34,7 @@ pub(crate) const API: &str = "/apis/kedge.dev/v1alpha1";
 /// How long something that happens "at once" may take on a busy machine.
 pub(crate) const SOON: Duration = Duration::from_secs(10);
 
-/// A running hub. Everything is on the test's own thread.
+/// A running hub. Everything is on the test's own thread, unless it is told of others.
 pub(crate) struct Hub {
     pub(crate) address: SocketAddr,
     pub(crate) admin_address: SocketAddr,
@@ -66,6 +66,16 @@ impl Hub {
 
     /// Over the state that another hub left.
     pub(crate) async fn at(directory: Arc<tempfile::TempDir>, extra: &str) -> Self {
+        Self::over(Shards::here(), Shutdown::new(), directory, extra).await
+    }
+
+    /// With connections on these threads.
+    pub(crate) async fn over(
+        shards: Shards,
+        shutdown: Shutdown,
+        directory: Arc<tempfile::TempDir>,
+        extra: &str,
+    ) -> Self {
         let audit = Audit::default();
         let log =
             tracing::subscriber::set_default(tracing_subscriber::registry().with(audit.clone()));
@@ -74,7 +84,6 @@ impl Hub {
             .map(|(name, _)| (*name, token_of(name)))
             .collect();
         let settings = settings(&directory, extra);
-        let shutdown = Shutdown::new();
         let loopback = SocketAddr::from(([127, 0, 0, 1], 0));
         let listeners = Listeners {
             https: vec![listen::bind(loopback).unwrap()],
@@ -87,7 +96,7 @@ impl Hub {
             jiff::Timestamp::now().checked_add(ahead).unwrap()
         });
         let store = daemon::open_store(&settings).unwrap();
-        let daemon = Daemon::build(settings, listeners, store, clock, shutdown.clone())
+        let daemon = Daemon::build(settings, listeners, store, clock, shards, shutdown.clone())
             .await
             .unwrap();
         let mut hub = Self {

@@ -31,6 +31,8 @@ mod sessions;
 #[cfg(test)]
 mod shutdown;
 #[cfg(test)]
+mod threads;
+#[cfg(test)]
 mod tokens;
 #[cfg(test)]
 mod unreadable;
