@@ -1,0 +1,397 @@
+//! Two network namespaces joined by a link of limited rate, as two sites are by their uplinks.
+//!
+//! Each end of the link sends through a token-bucket filter. Nothing outside the two namespaces is touched, and they
+//! are removed with the value. A run that was killed (`kill -9`) cannot do that: the next one recognises what it left
+//! by its name, which tells whose it was, and ends it.
+
+use std::cell::OnceCell;
+use std::fs::{self, File};
+use std::net::Ipv4Addr;
+use std::os::fd::AsFd;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use anyhow::{Context, Result};
+use kedge_testkit::process::{is_alive, kill_each, started_at};
+use kedge_testkit::{machine, run};
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+
+/// What the names of all namespaces of all benchmarks begin with.
+const PREFIX: &str = "kedge-bench";
+
+/// The link's name at both ends: each is alone with the loopback in its namespace.
+const DEVICE: &str = "bench0";
+
+/// Addresses nobody outside the namespaces sees.
+const CLIENT: Ipv4Addr = Ipv4Addr::new(10, 118, 0, 1);
+const FAR: Ipv4Addr = Ipv4Addr::new(10, 118, 0, 2);
+
+/// How long a packet may wait in a filter's queue before it is dropped, in milliseconds: what a decent router at
+/// the edge of a site holds. More would be a router with the disease that fair queueing was invented for, less
+/// would keep a plain connection from filling the link.
+const QUEUE_MS: u64 = 50;
+
+/// How much of a filter's rate may pass at once, in milliseconds: enough for the clock of the kernel's timers, little
+/// beside the queue.
+const BURST_MS: u64 = 5;
+
+/// A filter must let the largest packet pass: 64 KiB before it is cut for the wire would do, 32 KiB have it cut.
+const BURST_LEAST: u64 = 32 * 1024;
+
+/// Where named namespaces are.
+const NAMED: &str = "/run/netns";
+
+/// An end of the link.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum End {
+    /// Where people are.
+    Client,
+    /// Where the hub and the servers are.
+    Far,
+}
+
+/// Two namespaces and the link between them.
+#[derive(Debug)]
+pub(crate) struct Link {
+    client: Namespace,
+    far: Namespace,
+}
+
+impl Link {
+    /// With this many million bits per second in each direction.
+    ///
+    /// # Errors
+    ///
+    /// When a part cannot be made; what was made until then is removed.
+    pub(crate) fn new(mbit: u64) -> Result<Self> {
+        remove_leftovers();
+        let link = Self {
+            client: Namespace::new()?,
+            far: Namespace::new()?,
+        };
+        let (client, far) = (link.client.name.as_str(), link.far.name.as_str());
+        ip(&format!(
+            "link add {DEVICE} netns {client} type veth peer name {DEVICE} netns {far}"
+        ))?;
+        for (name, address) in [(client, CLIENT), (far, FAR)] {
+            ip(&format!("-n {name} address add {address}/30 dev {DEVICE}"))?;
+            ip(&format!("-n {name} link set {DEVICE} up"))?;
+            ip(&format!("-n {name} link set lo up"))?;
+            tc(&filter(name, DEVICE, mbit))?;
+        }
+        Ok(link)
+    }
+
+    /// Where the far end is reached over the link.
+    pub(crate) fn far_address(&self) -> Ipv4Addr {
+        FAR
+    }
+
+    /// Does something at one end: what it starts runs there, and what it connects to is there.
+    ///
+    /// # Errors
+    ///
+    /// The action's, or that the calling thread cannot go there and back.
+    pub(crate) fn at<T>(&self, end: End, action: impl FnOnce() -> Result<T>) -> Result<T> {
+        let namespace = match end {
+            End::Client => &self.client,
+            End::Far => &self.far,
+        };
+        let visit = Visit::to(namespace)?;
+        let done = action();
+        visit.leave()?;
+        done
+    }
+}
+
+/// Why there can be no such link here.
+pub(crate) fn missing() -> Option<String> {
+    if !machine::am_root() {
+        return Some("network namespaces need root".to_owned());
+    }
+    for program in ["ip", "tc"] {
+        if machine::find_program(program).is_none() {
+            return Some(format!("{program} (iproute2) is not installed"));
+        }
+    }
+    thread_local! {
+        static TRIED: OnceCell<Option<String>> = const { OnceCell::new() };
+    }
+    TRIED.with(|tried| tried.get_or_init(refused).clone())
+}
+
+/// What the kernel says to a namespace with such a filter.
+fn refused() -> Option<String> {
+    let tried = Namespace::new().and_then(|one| {
+        let filter = filter(&one.name, "lo", 1000);
+        tc(&filter).context("token-bucket filters")
+    });
+    let error = tried.err()?;
+    Some(format!("the kernel refuses: {}", error.root_cause()))
+}
+
+/// The words of `tc` for one end.
+fn filter(namespace: &str, device: &str, mbit: u64) -> String {
+    let burst = BURST_LEAST.max(mbit * 1_000_000 / 8 * BURST_MS / 1000);
+    format!(
+        "-n {namespace} qdisc add dev {device} root tbf rate {mbit}mbit burst {burst} latency {QUEUE_MS}ms"
+    )
+}
+
+/// A named network namespace. Dropping it removes it.
+#[derive(Debug)]
+struct Namespace {
+    name: String,
+}
+
+impl Namespace {
+    fn new() -> Result<Self> {
+        static MADE: AtomicU32 = AtomicU32::new(0);
+        let owner = Owner::me();
+        let name = owner.name(MADE.fetch_add(1, Ordering::Relaxed));
+        ip(&format!("netns add {name}"))?;
+        Ok(Self { name })
+    }
+
+    fn open(&self) -> Result<File> {
+        let path = Path::new(NAMED).join(&self.name);
+        File::open(&path).with_context(|| format!("open {}", path.display()))
+    }
+}
+
+impl Drop for Namespace {
+    fn drop(&mut self) {
+        remove(&self.name);
+    }
+}
+
+/// A thread away from home.
+struct Visit {
+    home: File,
+    away: bool,
+}
+
+impl Visit {
+    fn to(namespace: &Namespace) -> Result<Self> {
+        let home = File::open("/proc/thread-self/ns/net").context("open this network namespace")?;
+        let there = namespace.open()?;
+        enter(&there).with_context(|| format!("enter the namespace {}", namespace.name))?;
+        Ok(Self { home, away: true })
+    }
+
+    fn leave(mut self) -> Result<()> {
+        self.away = false;
+        enter(&self.home).context("come back from a namespace")
+    }
+}
+
+impl Drop for Visit {
+    fn drop(&mut self) {
+        if self.away {
+            // After a panic; the value is on its way out of the thread anyway.
+            let _ = enter(&self.home);
+        }
+    }
+}
+
+fn enter(namespace: &File) -> Result<()> {
+    Ok(move_into_link_name_space(
+        namespace.as_fd(),
+        Some(LinkNameSpaceType::Network),
+    )?)
+}
+
+/// The process that made a namespace: its id alone may belong to somebody else by now.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+struct Owner {
+    pid: u32,
+    started_at: u64,
+}
+
+impl Owner {
+    fn me() -> Self {
+        let pid = std::process::id();
+        Self {
+            pid,
+            started_at: started_at(pid).unwrap_or_default(),
+        }
+    }
+
+    fn name(self, number: u32) -> String {
+        format!("{PREFIX}-{}-{}-{number}", self.pid, self.started_at)
+    }
+
+    /// The owner that a name tells; none when it is no name of ours.
+    fn of(name: &str) -> Option<Self> {
+        let rest = name.strip_prefix(PREFIX)?.strip_prefix('-')?;
+        let mut parts = rest.split('-');
+        let pid = number(parts.next()?)?;
+        let owner = Self {
+            pid: u32::try_from(pid).ok()?,
+            started_at: number(parts.next()?)?,
+        };
+        number(parts.next()?)?;
+        parts.next().is_none().then_some(owner)
+    }
+
+    fn is_gone(self) -> bool {
+        !is_alive(self.pid) || started_at(self.pid) != Some(self.started_at)
+    }
+}
+
+/// Digits only: `+7` is no part of a name of ours.
+fn number(text: &str) -> Option<u64> {
+    let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    digits.then(|| text.parse().ok()).flatten()
+}
+
+/// Removes the namespaces of runs that were killed, and ends what still runs in them.
+fn remove_leftovers() {
+    for entry in fs::read_dir(NAMED).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let Some(name) = name.to_str() else { continue };
+        if Owner::of(name).is_some_and(Owner::is_gone) {
+            kill_each(&inside(name));
+            remove(name);
+        }
+    }
+}
+
+/// Who runs in a namespace.
+fn inside(name: &str) -> Vec<u32> {
+    let mut command = Command::new("ip");
+    command.args(["netns", "pids", name]);
+    let said = run::run(command).map(|ran| ran.out()).unwrap_or_default();
+    said.lines()
+        .filter_map(|line| line.trim().parse().ok())
+        .collect()
+}
+
+/// Without the waits that Ctrl-C ends: this is what is done about Ctrl-C.
+fn remove(name: &str) {
+    let mut command = Command::new("ip");
+    command
+        .args(["netns", "delete", name])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    let _ = command.status();
+}
+
+fn ip(words: &str) -> Result<()> {
+    said("ip", words)
+}
+
+fn tc(words: &str) -> Result<()> {
+    said("tc", words)
+}
+
+fn said(program: &str, words: &str) -> Result<()> {
+    let mut command = Command::new(program);
+    command.args(words.split_whitespace());
+    run::run(command)?.success().map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{TcpListener, TcpStream};
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_name_tells_its_owner() {
+        let owner = Owner {
+            pid: 17,
+            started_at: 4242,
+        };
+        assert_eq!(owner.name(3), "kedge-bench-17-4242-3");
+        assert_eq!(Owner::of("kedge-bench-17-4242-3"), Some(owner));
+    }
+
+    #[test]
+    fn names_of_others_are_left_alone() {
+        for name in [
+            "",
+            "kedge-bench",
+            "kedge-bench-",
+            "kedge-bench-17",
+            "kedge-bench-17-4242",
+            "kedge-bench-17-4242-",
+            "kedge-bench-17-4242-3-4",
+            "kedge-bench-x-4242-3",
+            "kedge-bench-+7-4242-3",
+            "kedge-bench-99999999999-1-1",
+            "kedge-benchmark-17-4242-3",
+            "my-kedge-bench-17-4242-3",
+        ] {
+            assert_eq!(Owner::of(name), None, "{name}");
+        }
+    }
+
+    #[test]
+    fn only_the_dead_leave_something_behind() {
+        let me = Owner::me();
+        assert!(!me.is_gone());
+        let before = Owner {
+            started_at: me.started_at + 1,
+            ..me
+        };
+        assert!(before.is_gone(), "the same id, another process");
+    }
+
+    #[test]
+    fn filters_hold_a_bounded_queue() {
+        assert_eq!(
+            filter("a", "bench0", 200),
+            "-n a qdisc add dev bench0 root tbf rate 200mbit burst 125000 latency 50ms"
+        );
+        assert!(filter("a", "bench0", 50).contains("burst 32768 "));
+    }
+
+    #[test]
+    fn a_link_is_there_and_then_gone() {
+        if let Some(reason) = missing() {
+            // Not root, as most developers: the pure part above is tested all the same.
+            assert!(!reason.is_empty());
+            return;
+        }
+        let link = Link::new(100).unwrap();
+        let names = [&link.client, &link.far].map(|one| Path::new(NAMED).join(&one.name));
+        assert!(names.iter().all(|name| name.exists()));
+        let listener = link
+            .at(End::Far, || Ok(TcpListener::bind((link.far_address(), 0))?))
+            .unwrap();
+        let address = listener.local_addr().unwrap();
+        let meet = || {
+            Ok(TcpStream::connect_timeout(
+                &address,
+                Duration::from_millis(500),
+            )?)
+        };
+        assert!(meet().is_err(), "not from here");
+        assert!(link.at(End::Client, meet).is_ok());
+        let failed = link.at(End::Client, || -> Result<()> { anyhow::bail!("no") });
+        assert!(failed.is_err());
+        assert!(meet().is_err(), "back home");
+        drop(link);
+        assert!(!names.iter().any(|name| name.exists()));
+    }
+
+    #[test]
+    fn what_a_killed_run_left_is_removed() {
+        if missing().is_some() {
+            return;
+        }
+        let mut gone = Owner::me();
+        gone.started_at += 1;
+        // Removed also when the assertion fails.
+        let left = Namespace { name: gone.name(0) };
+        ip(&format!("netns add {}", left.name)).unwrap();
+        let mine = Namespace::new().unwrap();
+        remove_leftovers();
+        let there = |one: &Namespace| Path::new(NAMED).join(&one.name).exists();
+        assert!(there(&mine) && !there(&left));
+    }
+}
