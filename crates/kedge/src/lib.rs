@@ -43,22 +43,17 @@ pub mod words;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clap::{ColorChoice, FromArgMatches};
 use kedge_service::Failure;
 
 use app::{App, Terminal};
-use cli::{Cli, Command};
+use cli::Command;
 use environment::Environment;
 use exit::Exit;
 
 /// Runs one command line. Returns the exit code, unless the process has become `ssh`.
 pub fn run(words: Vec<OsString>, environment: &Environment, terminal: Terminal<'_>) -> ExitCode {
     let (ours, ssh_words) = cli::set_ssh_words_apart(words);
-    let parsed = cli::definition()
-        .color(ColorChoice::Never)
-        .try_get_matches_from(&ours)
-        .and_then(|matches| Cli::from_arg_matches(&matches));
-    let cli = match parsed {
+    let cli = match cli::parse(&ours) {
         Ok(cli) => cli,
         Err(error) => return refuse_line(&error, &ours, terminal),
     };

@@ -10,7 +10,7 @@ mod token;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::{Args, CommandFactory, Parser, Subcommand};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use kedge_api::HubName;
 
 pub use login::{LoginArgs, LogoutArgs, WhoamiArgs};
@@ -47,6 +47,36 @@ pub struct Cli {
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
+}
+
+/// As much of [`Cli`] as `ssh` needs, which starts this program several times for one session: a definition
+/// of all commands takes longer to make than what is done here.
+#[derive(Debug, Parser)]
+#[command(name = "kedge", subcommand_required = true)]
+struct FromSsh {
+    #[command(flatten)]
+    globals: Globals,
+    #[command(subcommand)]
+    command: SshCommand,
+}
+
+/// The commands that stand in a configuration of `ssh`.
+#[derive(Debug, Subcommand)]
+enum SshCommand {
+    KnownHosts(KnownHostsArgs),
+    Proxy(ProxyArgs),
+    SshConfig(SshConfigArgs),
+}
+
+impl From<FromSsh> for Cli {
+    fn from(FromSsh { globals, command }: FromSsh) -> Self {
+        let command = match command {
+            SshCommand::KnownHosts(arguments) => Command::KnownHosts(arguments),
+            SshCommand::Proxy(arguments) => Command::Proxy(arguments),
+            SshCommand::SshConfig(arguments) => Command::SshConfig(arguments),
+        };
+        Self { globals, command }
+    }
 }
 
 /// Options of every command.
@@ -256,6 +286,23 @@ pub fn set_ssh_words_apart(words: Vec<OsString>) -> (Vec<OsString>, Vec<OsString
     (ours, theirs)
 }
 
+/// Reads a command line.
+///
+/// # Errors
+///
+/// What clap says of words that make no sense, and of those that ask for help.
+pub fn parse(words: &[OsString]) -> Result<Cli, clap::Error> {
+    // What the smaller definition takes, the whole one takes in the same way; what is wrong, only the
+    // whole one can say.
+    if let Ok(ours) = FromSsh::try_parse_from(words) {
+        return Ok(ours.into());
+    }
+    let matches = definition()
+        .color(clap::ColorChoice::Never)
+        .try_get_matches_from(words)?;
+    Cli::from_arg_matches(&matches)
+}
+
 /// The definition, for what is generated from it.
 #[must_use]
 pub fn definition() -> clap::Command {
@@ -283,6 +330,70 @@ mod tests {
     fn the_definition_is_sound() {
         definition().debug_assert();
     }
+
+    #[test]
+    fn the_smaller_definition_reads_as_the_whole_one_does() {
+        let mut taken = 0;
+        for line in LINES {
+            let words: Vec<_> = line.split(' ').map(OsString::from).collect();
+            let whole = Cli::try_parse_from(&words);
+            if let Ok(smaller) = FromSsh::try_parse_from(&words) {
+                taken += 1;
+                let (smaller, whole) = (Cli::from(smaller), whole.unwrap());
+                assert_eq!(format!("{smaller:?}"), format!("{whole:?}"), "{line}");
+            }
+            // What is said of a mistake, and of a wish for help, is the whole one's.
+            let said = |parsed: Result<Cli, clap::Error>| match parsed {
+                Ok(cli) => format!("{cli:?}"),
+                Err(error) => error.render().to_string(),
+            };
+            let whole = definition()
+                .color(clap::ColorChoice::Never)
+                .try_get_matches_from(&words)
+                .and_then(|matches| Cli::from_arg_matches(&matches));
+            assert_eq!(said(parse(&words)), said(whole), "{line}");
+        }
+        assert_eq!(
+            taken,
+            LINES.len() - NOT_FOR_SSH,
+            "the others are for the whole one"
+        );
+    }
+
+    /// How many of [`LINES`] the smaller definition does not take.
+    const NOT_FOR_SSH: usize = 16;
+
+    const LINES: &[&str] = &[
+        "/bin/kedge --config /a/b.toml --state-dir /s --hub main ssh-config --resolve=web01.kedge",
+        "kedge --hub main proxy --login=alice --port=22 -- web01.kedge",
+        "kedge --hub main proxy --login= --port=22 -- -oProxyCommand=x",
+        "kedge --hub main proxy --refuse",
+        "kedge --hub main known-hosts --login=-x -- [web01.kedge]:2222",
+        "kedge known-hosts web01 --hub=lab",
+        "kedge proxy web01",
+        "kedge proxy web01 --hub lab --config c",
+        "kedge ssh-config",
+        "kedge ssh-config --write --diff",
+        "kedge ssh-config --resolve -x",
+        "kedge --hub proxy known-hosts known-hosts",
+        // Mistakes, help, and other commands.
+        "kedge",
+        "kedge proxy",
+        "kedge proxy --hub /// web01",
+        "kedge proxy a b",
+        "kedge proxy --help",
+        "kedge proxyy web01",
+        "kedge known-hosts",
+        "kedge ssh-config --resolve=x --write",
+        "kedge --version",
+        "kedge help proxy",
+        "kedge -h",
+        "kedge --hub proxy get servers",
+        "kedge get servers",
+        "kedge ssh",
+        "kedge ssh proxy",
+        "kedge whoami --server proxy",
+    ];
 
     #[test]
     fn words_of_ssh_stay_whole() {
