@@ -2,37 +2,27 @@
 //!
 //! One `ssh` asks up to three times: for the login before it starts, for the host keys once or twice
 //! in the key exchange. The hub is asked once; the answer is kept for a few seconds.
+//!
+//! ```text
+//!  first `ssh`       Match exec ── ask ──►              kedge proxy ══ dial ══►      known-hosts: remembered
+//!  within minutes    Match exec: login remembered       kedge proxy ══ dial ══►      known-hosts: remembered
+//!                                                                   └─ ask ──►
+//! ```
 
 use std::time::Duration;
 
-use kedge_api::{HostKeys, Login};
+use http::HeaderValue;
+use jiff::Timestamp;
+use kedge_api::rest::ServerAccess;
+use kedge_api::{HostKeys, Login, ServerName};
 use kedge_service::Failure;
 
 use crate::app::App;
 use crate::defaults;
 use crate::failure::IntoFailure;
-use crate::hub::HubError;
+use crate::hub::{Hub, HubError};
 use crate::names::Place;
-use crate::state::RememberedAccess;
-
-/// How fresh an answer must be.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Freshness {
-    /// From the hub, now.
-    Asked,
-    /// From the hub, or remembered from a few seconds ago.
-    Recent,
-}
-
-/// What is needed to start `ssh`.
-#[derive(Clone, Debug)]
-pub struct Access {
-    /// The unix user; `None` when another than the mapped one had been asked for when it was
-    /// remembered, and none is needed now.
-    pub login: Option<Login>,
-    /// The host keys to trust.
-    pub host_keys: HostKeys,
-}
+use crate::state::{HubState, RememberedAccess};
 
 /// Why there is no answer.
 #[derive(Debug)]
@@ -52,8 +42,11 @@ impl IntoFailure for AccessError {
     }
 }
 
-/// Learns the mapped login and the host keys. The hub may take so long to say; what a login takes to
-/// be renewed is not cut off.
+/// Learns the mapped login. The hub may take so long to say; what a login at the hub takes to be renewed
+/// is not cut off.
+///
+/// One that was remembered for minutes serves only beside a token that is good: who must log in first is
+/// to hear it before `ssh` begins.
 ///
 /// # Errors
 ///
@@ -65,26 +58,22 @@ impl IntoFailure for AccessError {
 pub async fn mapped(
     app: &App<'_>,
     place: &Place<'_>,
-    freshness: Freshness,
     patience: Duration,
-) -> Result<Access, AccessError> {
+) -> Result<Login, AccessError> {
     let state = app.state(place.hub_name);
-    if freshness == Freshness::Recent
-        && let Some(RememberedAccess {
-            login: Some(login),
-            host_keys,
-            ..
-        }) = state.access(&place.server, app.now())
-    {
-        return Ok(Access {
-            login: Some(login),
-            host_keys,
-        });
+    let remembered = state.access(&place.server, app.now(), defaults::MAPPED_TIME);
+    if let Some(access) = remembered {
+        let is_recent = access.is_recent(app.now());
+        if let Some(login) = access.login
+            && (is_recent || app.credentials(place.hub_name).is_ready())
+        {
+            return Ok(login);
+        }
     }
-    ask(app, place, None, patience).await
+    Ok(ask(app, place, None, patience).await?.login)
 }
 
-/// Learns the host keys, and whether this other login is allowed.
+/// Learns whether this other login is allowed, and the host keys on the way.
 ///
 /// # Errors
 ///
@@ -97,8 +86,9 @@ pub async fn as_login(
     app: &App<'_>,
     place: &Place<'_>,
     login: &Login,
-) -> Result<Access, AccessError> {
-    ask(app, place, Some(login), defaults::REQUEST_TIME).await
+) -> Result<Login, AccessError> {
+    let said = ask(app, place, Some(login), defaults::REQUEST_TIME).await?;
+    Ok(said.login)
 }
 
 /// Learns the host keys only. The login matters when the hub must be asked: somebody may have no
@@ -117,7 +107,7 @@ pub async fn host_keys(
     login: Option<&Login>,
 ) -> Result<HostKeys, AccessError> {
     let state = app.state(place.hub_name);
-    match state.access(&place.server, app.now()) {
+    match state.access(&place.server, app.now(), defaults::ACCESS_TIME) {
         Some(access) => Ok(access.host_keys),
         None => Ok(ask(app, place, login, defaults::REQUEST_TIME)
             .await?
@@ -130,7 +120,7 @@ async fn ask(
     place: &Place<'_>,
     login: Option<&Login>,
     patience: Duration,
-) -> Result<Access, AccessError> {
+) -> Result<ServerAccess, AccessError> {
     let hub = app
         .client(place.hub_name, place.hub)
         .map_err(AccessError::Local)?;
@@ -144,17 +134,57 @@ async fn ask(
             })
         })
         .map_err(AccessError::Hub)?;
-    let remembered = RememberedAccess {
-        fetched: app.now().as_second(),
-        login: login.is_none().then(|| said.login.clone()),
+    remember(&app.state(place.hub_name), &place.server, login, &said);
+    Ok(said)
+}
+
+/// Without a place to remember it, the hub is asked again: slower, and nothing worse.
+fn remember(state: &HubState, server: &ServerName, asked: Option<&Login>, said: &ServerAccess) {
+    let access = RememberedAccess {
+        fetched: Timestamp::now().as_second(),
+        login: asked.is_none().then(|| said.login.clone()),
         host_keys: said.host_keys.clone(),
     };
-    // Without a place to remember it, the hub is asked again: slower, and nothing worse.
-    let _ = app
-        .state(place.hub_name)
-        .remember(&place.server, &remembered);
-    Ok(Access {
-        login: Some(said.login),
-        host_keys: said.host_keys,
-    })
+    let _ = state.remember(server, &access);
+}
+
+/// A question that `kedge proxy` puts to the hub while it dials: this `ssh` began with a login that was
+/// remembered for longer than host keys are.
+#[derive(Debug)]
+pub struct Beside {
+    state: HubState,
+    server: ServerName,
+    asked: Option<Login>,
+}
+
+impl Beside {
+    /// What is to be asked, if anything. Where nothing is remembered at all, no `ssh` of ours needs it.
+    #[must_use]
+    pub fn new(app: &App<'_>, place: &Place<'_>, login: Option<&Login>) -> Option<Self> {
+        let state = app.state(place.hub_name);
+        let older = state.access(&place.server, app.now(), defaults::MAPPED_TIME)?;
+        if older.is_recent(app.now()) {
+            return None;
+        }
+        // Asked for without a name, a mapped login stays remembered as that.
+        let asked = login.filter(|login| older.login.as_ref() != Some(login));
+        Some(Self {
+            state,
+            server: place.server.clone(),
+            asked: asked.cloned(),
+        })
+    }
+
+    /// Asks, and remembers what is said. Should it fail, `kedge known-hosts` asks again and says why.
+    ///
+    /// # Cancel safety
+    ///
+    /// What was remembered stays.
+    pub async fn ask(&self, hub: &Hub, authorization: HeaderValue) {
+        let asked = self.asked.as_ref();
+        let said = hub.access_beside(&self.server, asked, authorization);
+        if let Ok(Ok(said)) = tokio::time::timeout(defaults::RESOLVE_TIME, said).await {
+            remember(&self.state, &self.server, asked, &said);
+        }
+    }
 }

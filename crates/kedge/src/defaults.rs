@@ -89,6 +89,11 @@ pub const WATCH_RETRY: Duration = Duration::from_secs(1);
 /// start, the host keys half a second later. Short, since a host key may be revoked meanwhile.
 pub const ACCESS_TIME: Duration = Duration::from_secs(30);
 
+/// How long the mapped login in it serves the next `ssh`, which saves a connection to the hub before it
+/// begins. Longer, since the hub decides about the login of every session anyhow; but who was given
+/// another one should not have to wonder for long.
+pub const MAPPED_TIME: Duration = Duration::from_secs(600);
+
 /// Servers whose mapped login is remembered for plain `ssh`. Each costs `ssh` two lines to parse.
 pub const LOGINS_REMEMBERED: usize = 1024;
 
@@ -100,6 +105,18 @@ pub const SSH_CONFIG_BYTES: u64 = 4 << 20;
 
 /// How often a change is tried again when somebody else changed the object meanwhile.
 pub const CONFLICT_TRIES: usize = 5;
+
+/// Bytes at once from `ssh` that show a transfer: half of what its pipe holds. What a person types, and what
+/// a program prints for one, comes in less.
+pub const PIECE_BYTES: usize = 32 << 10;
+
+/// Pieces in one direction after which its pipe is made larger.
+pub const PIECES: u32 = 16;
+
+/// Bytes of a pipe that carries a transfer: `ssh` and `kedge proxy` wake each other less often, which is a
+/// seventh of the throughput. The most that Linux gives without privileges, and not for all pipes of a person
+/// at once: 64 MiB together by default, above which new ones get 8 KiB.
+pub const PIPE_BYTES: usize = 1 << 20;
 
 /// How long `kedge proxy` goes on passing what `ssh` wrote last, once `ssh` has gone.
 pub const PARTING_TIME: Duration = Duration::from_secs(2);

@@ -193,7 +193,7 @@ SIGPIPE.
 | `~/.local/state/kedge/hubs/NAME/credentials.json` | 0600 | the login at a hub: a person's tokens, or where a workload's come from |
 | `~/.local/state/kedge/hubs/NAME/credentials.lock` | 0600 | held while the login is renewed or replaced |
 | `~/.local/state/kedge/hubs/NAME/token` | 0600 | the login as versions before kept it; read while there is no `credentials.json` |
-| `~/.local/state/kedge/hubs/NAME/access/` | 0700 | the hub's last answers, good for 30 s |
+| `~/.local/state/kedge/hubs/NAME/access/` | 0700 | the hub's last answers: host keys good for 30 s, logins for 10 min |
 | `~/.local/state/kedge/hubs/NAME/logins.ssh_config` | 0600 | the mapped logins that plain `ssh` reads |
 
 ## How a login stays good

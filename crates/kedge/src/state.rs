@@ -4,7 +4,7 @@
 //!  ~/.local/state/kedge/hubs/main/          0700
 //!      credentials.json                     0600  what `kedge login` stored ([`crate::credentials`])
 //!      credentials.lock                           held while the login is renewed or replaced
-//!      access/web01                         0600  the hub's answer, for a few seconds
+//!      access/web01                         0600  the hub's answer, for a few seconds or minutes
 //!      logins.ssh_config                    0600  User lines that the generated configuration includes
 //!      lock                                       held while logins.ssh_config is rewritten
 //! ```
@@ -38,6 +38,22 @@ pub struct RememberedAccess {
     pub login: Option<Login>,
     /// The pinned host keys.
     pub host_keys: HostKeys,
+}
+
+impl RememberedAccess {
+    /// How long ago the hub said it; none by a clock that went back, which proves nothing.
+    #[must_use]
+    pub fn age(&self, now: Timestamp) -> Option<Duration> {
+        let seconds = now.as_second().checked_sub(self.fetched)?;
+        u64::try_from(seconds).ok().map(Duration::from_secs)
+    }
+
+    /// Whether its host keys may be acted on.
+    #[must_use]
+    pub fn is_recent(&self, now: Timestamp) -> bool {
+        self.age(now)
+            .is_some_and(|age| age <= defaults::ACCESS_TIME)
+    }
 }
 
 impl HubState {
@@ -93,13 +109,18 @@ impl HubState {
         self.store().forget()
     }
 
-    /// What the hub said of a server, if that is recent enough to act on.
+    /// What the hub said of a server, if that is recent enough to act on: on its host keys within
+    /// [`defaults::ACCESS_TIME`], on its login within [`defaults::MAPPED_TIME`].
     #[must_use]
-    pub fn access(&self, server: &ServerName, now: Timestamp) -> Option<RememberedAccess> {
+    pub fn access(
+        &self,
+        server: &ServerName,
+        now: Timestamp,
+        within: Duration,
+    ) -> Option<RememberedAccess> {
         let bytes = files::read_kept(&self.access_file(server), ACCESS_BYTES).ok()?;
         let access: RememberedAccess = serde_json::from_slice(&bytes).ok()?;
-        let age = Duration::from_secs(u64::try_from(now.as_second() - access.fetched).ok()?);
-        (age <= defaults::ACCESS_TIME).then_some(access)
+        (access.age(now)? <= within).then_some(access)
     }
 
     /// Remembers what the hub said of a server.
@@ -189,6 +210,10 @@ mod tests {
         (folder, state)
     }
 
+    fn recent(state: &HubState, server: &ServerName, second: i64) -> Option<RememberedAccess> {
+        state.access(server, at(second), defaults::ACCESS_TIME)
+    }
+
     fn at(second: i64) -> Timestamp {
         Timestamp::from_second(second).unwrap()
     }
@@ -203,20 +228,25 @@ mod tests {
             host_keys: HostKeys::default(),
         };
         state.remember(&server, &access).unwrap();
-        assert_eq!(state.access(&server, at(1001)), Some(access));
-        assert_eq!(state.access(&server, at(1031)), None);
+        assert_eq!(recent(&state, &server, 1001), Some(access));
+        assert_eq!(recent(&state, &server, 1031), None);
+        // A login serves for longer, and not for ever.
+        for (second, serves) in [(1031, true), (1600, true), (1601, false), (999, false)] {
+            let mapped = state.access(&server, at(second), defaults::MAPPED_TIME);
+            assert_eq!(mapped.is_some(), serves, "{second}");
+        }
         // A clock that went back proves nothing.
-        assert_eq!(state.access(&server, at(999)), None);
-        assert_eq!(state.access(&"web02".parse().unwrap(), at(1001)), None);
+        assert_eq!(recent(&state, &server, 999), None);
+        assert_eq!(recent(&state, &"web02".parse().unwrap(), 1001), None);
         state.forget_server(&"web02".parse().unwrap());
-        assert!(state.access(&server, at(1001)).is_some());
+        assert!(recent(&state, &server, 1001).is_some());
         let mode = std::fs::metadata(state.access_file(&server))
             .unwrap()
             .permissions()
             .mode();
         assert_eq!(mode & 0o777, 0o600);
         state.forget_server(&server);
-        assert_eq!(state.access(&server, at(1001)), None);
+        assert_eq!(recent(&state, &server, 1001), None);
     }
 
     #[test]
@@ -230,10 +260,10 @@ mod tests {
         };
         state.remember(&server, &access).unwrap();
         state.forget_answers().unwrap();
-        assert_eq!(state.access(&server, at(1000)), None);
+        assert_eq!(recent(&state, &server, 1000), None);
         state.remember(&server, &access).unwrap();
         assert!(!state.forget().unwrap());
-        assert_eq!(state.access(&server, at(1000)), None);
+        assert_eq!(recent(&state, &server, 1000), None);
     }
 
     #[test]
@@ -242,6 +272,6 @@ mod tests {
         let server: ServerName = "web01".parse().unwrap();
         std::fs::create_dir_all(state.access_folder()).unwrap();
         std::fs::write(state.access_file(&server), "{").unwrap();
-        assert_eq!(state.access(&server, at(1000)), None);
+        assert_eq!(recent(&state, &server, 1000), None);
     }
 }

@@ -9,66 +9,11 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::Result;
-use common::{FakeHub, Person, Target};
+use common::Target;
+use common::site::{self, Site, site};
 use kedge_testkit::machine;
 use kedge_testkit::run::Live;
-use kedge_testkit::sshd::{Sshd, SshdOptions};
 use kedge_tunnel::RefuseCode;
-
-struct Site {
-    hub: FakeHub,
-    person: Person,
-    sshd: Sshd,
-}
-
-/// A hub with one server, whose sshd is real, and a person who is logged in and may log in.
-fn site() -> Result<Site> {
-    let hub = FakeHub::start()?;
-    let person = Person::at(&hub)?;
-    let dir = person.path("sshd");
-    let sshd = Sshd::start(&SshdOptions {
-        dir: &dir,
-        logs: &dir,
-        name: "sshd",
-        extra: "",
-    })?;
-    let mut keys = Vec::new();
-    for name in ["ssh_host_ed25519_key.pub", "ssh_host_ecdsa_key.pub"] {
-        let text = fs::read_to_string(sshd.file(name))?;
-        keys.push(
-            text.split_whitespace()
-                .take(2)
-                .collect::<Vec<_>>()
-                .join(" "),
-        );
-    }
-    {
-        let mut state = hub.state();
-        state.host_keys = keys;
-        state.login = machine::me()?;
-        state.target = Target::Tcp(sshd.address());
-    }
-    hub.put("servers/web01", common::server("web01"));
-    person.kedge(["ssh-config", "--write"]).run()?.success()?;
-    let key = sshd.user_key();
-    let mut text = format!(
-        "IdentityFile {}\nIdentitiesOnly yes\nIdentityAgent none\n",
-        key.display()
-    );
-    text += &fs::read_to_string(person.ssh_config())?;
-    fs::write(person.ssh_config(), text)?;
-    hub.requests();
-    Ok(Site { hub, person, sshd })
-}
-
-impl Site {
-    fn kedge_ssh(&self, words: &[&str]) -> common::Run {
-        let config = self.person.ssh_config().display().to_string();
-        let mut all = vec!["ssh", "-F", &config];
-        all.extend(words);
-        self.person.kedge(all)
-    }
-}
 
 #[test]
 fn plain_ssh_needs_no_wrapper_and_one_extra_request() -> Result<()> {
@@ -80,13 +25,7 @@ fn plain_ssh_needs_no_wrapper_and_one_extra_request() -> Result<()> {
         .exits(7)?;
     assert_eq!(ran.out(), "out\n");
     assert!(ran.err().ends_with("err\n"), "{}", ran.err());
-    assert_eq!(
-        site.hub.requests(),
-        [
-            "GET /apis/kedge.dev/v1alpha1/servers/web01/access",
-            "GET /kedge/v1/connect"
-        ]
-    );
+    assert_eq!(site.hub.requests(), [site::ACCESS, site::CONNECT]);
     let me = machine::me()?;
     assert_eq!(site.hub.state().opened, [("web01".to_owned(), Some(me))]);
     Ok(())

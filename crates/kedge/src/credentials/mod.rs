@@ -182,6 +182,16 @@ impl Credentials {
         Ok(Token { text, kind })
     }
 
+    /// Whether a token is at hand that is good for a while, as far as can be told without asking anybody.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        match self.store.load() {
+            Ok(Some(Stored::File(file))) => read_file(&file).is_ok(),
+            Ok(Some(stored)) => ready(&stored, Wanted::Fresh, now()).is_some(),
+            Ok(None) | Err(_) => false,
+        }
+    }
+
     /// Another token than one that the hub refused although it has not ended; `None` when there is no
     /// other to be had.
     ///

@@ -1,18 +1,15 @@
 //! The hub's REST API, as this program uses it.
 
 mod error;
+mod servers;
 mod watch;
-
-use std::fmt::Write as _;
 
 use bytes::Bytes;
 use http::{Method, Request, StatusCode, header};
 use http_body_util::{BodyExt, Limited};
 use jiff::Timestamp;
-use kedge_api::rest::{Discovery, HostKeyAcceptance, ServerAccess, WhoAmI};
-use kedge_api::{
-    API_PATH, DISCOVERY_PATH, HubName, HubUrl, Login, ServerName, Status, StatusReason,
-};
+use kedge_api::rest::{Discovery, WhoAmI};
+use kedge_api::{API_PATH, DISCOVERY_PATH, HubName, HubUrl, Status, StatusReason};
 use kedge_tunnel::{DialError, Dialer, ProxyEnvironment, ProxyPolicy, Trust};
 use secrecy::{ExposeSecret, SecretString};
 use serde::de::DeserializeOwned;
@@ -232,46 +229,6 @@ impl Hub {
             self.call(Method::GET, &format!("{API_PATH}/whoami"), None)
                 .await?,
         )
-    }
-
-    /// What is needed to start `ssh` to a server.
-    ///
-    /// # Errors
-    ///
-    /// [`HubError`]
-    ///
-    /// # Cancel safety
-    ///
-    /// As [`Self::discover`].
-    pub async fn access(
-        &self,
-        server: &ServerName,
-        login: Option<&Login>,
-    ) -> Result<ServerAccess, HubError> {
-        let mut path = format!("{API_PATH}/servers/{server}/access");
-        if let Some(login) = login {
-            let _ = write!(path, "?login={login}");
-        }
-        self.read(self.call(Method::GET, &path, None).await?)
-    }
-
-    /// Has the hub trust the host keys of these fingerprints from now on.
-    ///
-    /// # Errors
-    ///
-    /// [`HubError`]
-    ///
-    /// # Cancel safety
-    ///
-    /// The hub may have done it all the same.
-    pub async fn accept_host_keys(
-        &self,
-        server: &ServerName,
-        acceptance: &HostKeyAcceptance,
-    ) -> Result<(), HubError> {
-        let body = serde_json::to_value(acceptance).unwrap_or_default();
-        let path = format!("{API_PATH}/servers/{server}/hostkeys");
-        self.call(Method::POST, &path, Some(&body)).await.map(drop)
     }
 
     /// Reads what is at a path of the API group: `servers`, `servers/web01`.

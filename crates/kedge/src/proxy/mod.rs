@@ -7,6 +7,7 @@
 //! ```
 //!
 //! - OPEN is sent with the first bytes; nobody waits for OPENED.
+//! - What `ssh` will ask of the hub next, and is not remembered any more, is asked while this dials.
 //! - The end of standard input is a FIN; a FIN from the server closes standard output.
 //! - `ssh` sends SIGHUP when it is done: what it wrote last is still passed on, for a moment.
 //! - Anything that goes wrong is one `error:` line, one `hint:` line, and exit code 255.
@@ -25,6 +26,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
+use crate::access::Beside;
 use crate::app::{App, block_on};
 use crate::cli::ProxyArgs;
 use crate::defaults;
@@ -60,7 +62,9 @@ fn carry(app: &App<'_>, arguments: &ProxyArgs) -> Result<(), Failure> {
     }
     let hub = app.client(place.hub_name, place.hub)?;
     let request = open_request(&place, login.as_ref())?;
-    block_on(connect_and_carry(&hub, &place, request)).inspect_err(|_| {
+    let beside = Beside::new(app, &place, login.as_ref());
+    let carried = connect_and_carry(&hub, &place, request, beside);
+    block_on(carried).inspect_err(|_| {
         // Whatever was remembered of the server may be why: the next try asks the hub.
         app.state(place.hub_name).forget_server(&place.server);
     })
@@ -70,15 +74,26 @@ async fn connect_and_carry(
     hub: &Hub,
     place: &Place<'_>,
     request: OpenRequest,
+    beside: Option<Beside>,
 ) -> Result<(), Failure> {
     let mut stop = Stop::new()?;
     let dialled = hub
         .authorized(async |authorization| {
-            let headers = HeaderMap::from_iter([(header::AUTHORIZATION, authorization)]);
-            tokio::select! {
-                dialled = hub.dialer().websocket(CONNECT_PATH, headers) => {
-                    dialled.map(Some).map_err(|error| hub.refused_dial(error))
+            let asking = async {
+                if let Some(beside) = &beside {
+                    beside.ask(hub, authorization.clone()).await;
                 }
+                Ok(())
+            };
+            let headers = HeaderMap::from_iter([(header::AUTHORIZATION, authorization.clone())]);
+            let dialling = hub.dialer().websocket(CONNECT_PATH, headers);
+            tokio::select! {
+                // Two connections at once take as long as one. That its answer is there before `ssh` hears
+                // of the server saves `kedge known-hosts` a connection of its own.
+                both = async { tokio::try_join!(dialling, asking) } => match both {
+                    Ok((dialled, ())) => Ok(Some(dialled)),
+                    Err(error) => Err(hub.refused_dial(error)),
+                },
                 // `ssh` gave up (ConnectTimeout) or was ended: nobody waits for us any more. Renewing
                 // the login is not broken off for that, since others need what it brings.
                 () = stop.asked() => Ok(None),

@@ -15,7 +15,7 @@ use kedge_service::report::chain;
 
 use super::arguments::SshArguments;
 use super::options::{CIPHERS, Callback, STRICT};
-use crate::access::{self, AccessError, Freshness};
+use crate::access::{self, AccessError};
 use crate::app::{App, block_on};
 use crate::defaults;
 use crate::exit::Exit;
@@ -83,16 +83,10 @@ async fn learn_login(
     place: &Place<'_>,
     asked: Option<&Login>,
 ) -> Result<Login, AccessError> {
-    let access = match asked {
+    match asked {
         Some(login) => access::as_login(app, place, login).await,
-        None => access::mapped(app, place, Freshness::Recent, defaults::REQUEST_TIME).await,
-    }?;
-    access.login.or_else(|| asked.cloned()).ok_or_else(|| {
-        AccessError::Local(failure(
-            Exit::Ssh,
-            format!("the hub gives no login for `{}`", place.server),
-        ))
-    })
+        None => access::mapped(app, place, defaults::REQUEST_TIME).await,
+    }
 }
 
 /// Whether somebody sits there who can log in now: Ansible and cron are to hear at once that nobody

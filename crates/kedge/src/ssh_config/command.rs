@@ -9,7 +9,7 @@ use kedge_service::files;
 use super::install::{self, Change};
 use super::logins::Logins;
 use super::{diff, render};
-use crate::access::{self, AccessError, Freshness};
+use crate::access::{self, AccessError};
 use crate::app::{App, block_on};
 use crate::cli::SshConfigArgs;
 use crate::defaults;
@@ -136,12 +136,9 @@ fn resolve(app: &mut App<'_>, name: &OsStr) -> Result<(), Failure> {
     let answer = block_on(async { Ok(ask(app, &place, known.is_some()).await) })?;
     match answer {
         Ok(login) => {
-            if known.as_ref() == login.as_ref() && known.is_some() {
+            if known.as_ref() == Some(&login) {
                 return Ok(());
             }
-            let Some(login) = login else {
-                return Err(silent());
-            };
             let noted = state.locked(|| {
                 let mut logins = read();
                 if logins.note(&place.server, suffix, &login) {
@@ -161,15 +158,13 @@ async fn ask(
     app: &App<'_>,
     place: &Place<'_>,
     has_older: bool,
-) -> Result<Option<kedge_api::Login>, AccessError> {
+) -> Result<kedge_api::Login, AccessError> {
     let after = if has_older {
         defaults::RESOLVE_TIME
     } else {
         defaults::REQUEST_TIME
     };
-    access::mapped(app, place, Freshness::Recent, after)
-        .await
-        .map(|access| access.login)
+    access::mapped(app, place, after).await
 }
 
 /// The failure that somebody else reports.

@@ -8,6 +8,7 @@
     reason = "helpers of tests, of which each file uses its own part"
 )]
 
+pub mod site;
 pub mod tls;
 
 use std::collections::BTreeMap;
