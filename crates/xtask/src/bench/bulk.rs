@@ -9,27 +9,47 @@ use super::ways::{self, TWO_HOP_COPY, Ways};
 
 const AGAINST: Against = Against::Counterpart(TWO_HOP_COPY);
 
-/// The transfers: the row of the throughput, the direction, the streams, and the rows of the processor time: of hub and
-/// agent together, of the hub, of the agent.
-const TRANSFERS: &[(&str, &str, u32, [&str; 3])] = &[
-    (
-        "bulk-down-1",
-        "down",
-        1,
-        ["cpu-down", "cpu-hub-down", "cpu-agent-down"],
-    ),
-    (
-        "bulk-up-1",
-        "up",
-        1,
-        ["cpu-up", "cpu-hub-up", "cpu-agent-up"],
-    ),
-    ("bulk-down-16", "down", 16, NO_CPU),
-    ("bulk-up-16", "up", 16, NO_CPU),
+/// A transfer, and the rows it feeds.
+#[derive(Clone, Copy)]
+struct Transfer {
+    /// The row of the throughput.
+    row: &'static str,
+    /// As the loading program says it.
+    direction: &'static str,
+    streams: u32,
+    /// The row of the processor time of both hops, if it is looked at.
+    cpu: Option<&'static str>,
+}
+
+const TRANSFERS: [Transfer; 4] = [
+    Transfer {
+        row: "bulk-down-1",
+        direction: "down",
+        streams: 1,
+        cpu: Some("cpu-down"),
+    },
+    Transfer {
+        row: "bulk-up-1",
+        direction: "up",
+        streams: 1,
+        cpu: Some("cpu-up"),
+    },
+    Transfer {
+        row: "bulk-down-16",
+        direction: "down",
+        streams: 16,
+        cpu: None,
+    },
+    Transfer {
+        row: "bulk-up-16",
+        direction: "up",
+        streams: 16,
+        cpu: None,
+    },
 ];
 
-/// Not measured.
-const NO_CPU: [&str; 3] = [""; 3];
+/// The rows of the hub's and the agent's share: the mean of down and up.
+const SHARES: [&str; 2] = ["cpu-hub", "cpu-agent"];
 
 /// MiB of a GiB.
 const GIB: f64 = 1024.0;
@@ -43,11 +63,10 @@ impl Bench for Bulk {
         let bulk = |name| Row::higher(name, AGAINST, Unit::MibPerSecond).marks(0.55, 0.70);
         let cpu = |name| Row::lower(name, AGAINST, Unit::CpuSecondsPerGib).marks(2.0, 1.6);
         let alone = |name| Row::lower(name, Against::Nothing, Unit::CpuSecondsPerGib);
-        let both = TRANSFERS.iter().filter(|transfer| transfer.3 != NO_CPU);
-        let throughput = TRANSFERS.iter().map(|transfer| bulk(transfer.0));
-        let together = both.clone().map(|transfer| cpu(transfer.3[0]));
-        let single = both.flat_map(|transfer| [alone(transfer.3[1]), alone(transfer.3[2])]);
-        throughput.chain(together).chain(single).collect()
+        let throughput = TRANSFERS.iter().map(|transfer| bulk(transfer.row));
+        let together = TRANSFERS.iter().filter_map(|transfer| transfer.cpu);
+        let shares = SHARES.into_iter().map(alone);
+        throughput.chain(together.map(cpu)).chain(shares).collect()
     }
 
     fn set_up(&self, stage: &Stage, _: &Wanted) -> Result<Box<dyn Running>> {
@@ -73,28 +92,38 @@ struct Taken {
 impl Running for Run {
     fn measure(&mut self, stage: &Stage, round: &Round) -> Result<Vec<Measured>> {
         let mut measured = Vec::new();
-        for &(row, direction, streams, cpu) in TRANSFERS {
-            if !round.wanted.has(row) && !round.wanted.any(&cpu) {
+        let mut shares = Vec::new();
+        for transfer in TRANSFERS {
+            let cpu = transfer.cpu.filter(|cpu| {
+                let wanted = &round.wanted;
+                wanted.has(cpu) || wanted.any(&SHARES)
+            });
+            if !round.wanted.has(transfer.row) && cpu.is_none() {
                 continue;
             }
             let bulk = ways::Bulk {
-                direction,
-                streams,
+                direction: transfer.direction,
+                streams: transfer.streams,
                 mib: self.mib,
             };
             let both = round.both(|side| self.transfer(stage, side, &bulk))?;
             let (ours, theirs) = (both.ours, both.theirs);
-            measured.push(Measured::new(row, Sample::pair(ours.rate, theirs.rate)));
-            if cpu != NO_CPU {
+            let rate = Sample::pair(ours.rate, theirs.rate);
+            measured.push(Measured::new(transfer.row, rate));
+            if let Some(cpu) = cpu {
                 let sum = |taken: Taken| taken.cpu.iter().sum();
-                let [together, hub, agent] = cpu;
-                measured.push(Measured::new(
-                    together,
-                    Sample::pair(sum(ours), sum(theirs)),
-                ));
-                measured.push(Measured::new(hub, Sample::alone(ours.cpu[0])));
-                measured.push(Measured::new(agent, Sample::alone(ours.cpu[1])));
+                let both = Sample::pair(sum(ours), sum(theirs));
+                measured.push(Measured::new(cpu, both));
+                shares.push(ours.cpu);
             }
+        }
+        if let [down, up] = shares.as_slice() {
+            let mean = down
+                .iter()
+                .zip(up)
+                .map(|(down, up)| f64::midpoint(*down, *up));
+            let rows = SHARES.into_iter().zip(mean);
+            measured.extend(rows.map(|(row, mean)| Measured::new(row, Sample::alone(mean))));
         }
         Ok(measured)
     }

@@ -22,8 +22,10 @@ use stage::Stage;
 
 mod bulk;
 mod choose;
+mod cores;
 mod echo;
 mod facts;
+mod far;
 mod figures;
 mod html;
 mod limited;
@@ -36,8 +38,11 @@ mod report;
 mod row;
 mod runner;
 mod scp;
+mod session;
+mod sessions;
 mod ssh;
 mod stage;
+mod stalled;
 mod table;
 mod timed;
 mod ways;
@@ -62,8 +67,13 @@ pub(crate) struct Arguments {
 fn all() -> Vec<Box<dyn Bench>> {
     let mut benches: Vec<Box<dyn Bench>> = vec![Box::new(bulk::Bulk), Box::new(echo::Echo)];
     benches.extend(limited::benches());
+    benches.push(Box::new(stalled::Stalled));
+    benches.push(Box::new(session::Session));
+    benches.push(Box::new(far::Far));
     benches.extend(ssh::benches());
     benches.extend(scp::benches());
+    benches.push(Box::new(sessions::Sessions));
+    benches.push(Box::new(cores::Cores));
     benches
 }
 

@@ -149,16 +149,28 @@ impl Stage {
         change: impl FnOnce(&mut HubOptions),
     ) -> Result<Route> {
         let hub = self.hub(change)?;
+        self.route_of(hub, target, host_keys, key, |_| {})
+    }
+
+    /// The whole path over a hub that runs already, with the agent as the change wants it.
+    pub(crate) fn route_of(
+        &self,
+        hub: Hub,
+        target: SocketAddr,
+        host_keys: &str,
+        key: Option<PathBuf>,
+        change: impl FnOnce(&mut AgentOptions),
+    ) -> Result<Route> {
         let admin = self.person(&hub, "admin", None)?;
-        let mut agent = Agent::new(self.agent_options(&hub, SERVER, target, host_keys)?)?;
+        let mut options = self.agent_options(&hub, SERVER, target, host_keys)?;
+        change(&mut options);
+        let mut agent = Agent::new(options)?;
         agent.join(&admin.join_token(&[])?)?.success()?;
         agent.start()?;
         admin.apply(&Person::policy("bench", &[PERSON])?)?;
         let person = self.person(&hub, PERSON, key)?;
         stack::phase(&admin, SERVER, "Online", limits::SOON)?;
-        let token = self.subdir("token")?.join("token");
-        fs::write(&token, hub.token(PERSON)?)?;
-        fs::set_permissions(&token, fs::Permissions::from_mode(0o600))?;
+        let token = self.token_file(&hub, PERSON)?;
         Ok(Route {
             person,
             admin,
@@ -166,6 +178,19 @@ impl Stage {
             token,
             hub,
         })
+    }
+
+    /// A file with the token of somebody whom a hub knows.
+    pub(crate) fn token_file(&self, hub: &Hub, subject: &str) -> Result<PathBuf> {
+        self.secret(hub.token(subject)?)
+    }
+
+    /// A file that only its owner reads.
+    pub(crate) fn secret(&self, secret: &str) -> Result<PathBuf> {
+        let file = self.subdir("secret")?.join("secret");
+        fs::write(&file, secret)?;
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o600))?;
+        Ok(file)
     }
 
     /// A command of the loading program, such as `client --tcp ADDR open --count 100`.
@@ -287,6 +312,15 @@ impl Route {
     ///
     /// When the hub has no pin.
     pub(crate) fn words_at(&self, address: SocketAddr) -> Result<Vec<String>> {
+        self.words_as(&self.token, address)
+    }
+
+    /// The same, by another person's token.
+    ///
+    /// # Errors
+    ///
+    /// When the hub has no pin.
+    pub(crate) fn words_as(&self, token: &Path, address: SocketAddr) -> Result<Vec<String>> {
         let pin = self.hub.pin().context("the hub has a pin")?;
         Ok([
             "client",
@@ -295,12 +329,22 @@ impl Route {
             "--pin",
             pin,
             "--token-file",
-            &self.token.display().to_string(),
+            &token.display().to_string(),
             "--server",
             SERVER,
         ]
         .map(str::to_owned)
         .to_vec())
+    }
+
+    /// Lets these people go to every server.
+    ///
+    /// # Errors
+    ///
+    /// When the hub refuses.
+    pub(crate) fn admit(&self, people: &[String]) -> Result<()> {
+        let people: Vec<&str> = people.iter().map(String::as_str).collect();
+        self.admin.apply(&Person::policy("crew", &people)?)
     }
 
     /// The processor time of hub and agent so far.
@@ -314,6 +358,21 @@ impl Route {
             cpu(self.agent.daemon()?.pid())?,
         ))
     }
+}
+
+/// Names of some more people: one person alone may only ask for so many sessions at once.
+pub(crate) fn crew(people: usize) -> Vec<String> {
+    (0..people).map(|number| format!("crew{number}")).collect()
+}
+
+/// Makes them known to a hub.
+pub(crate) fn enlist(options: &mut HubOptions, people: &[String]) {
+    let model = options.people.first().cloned();
+    options.people.extend(people.iter().filter_map(|name| {
+        let mut person = model.clone()?;
+        person.subject.clone_from(name);
+        Some(person)
+    }));
 }
 
 /// The words by which `kedge-load client` goes to a TCP address.

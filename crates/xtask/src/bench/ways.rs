@@ -37,7 +37,7 @@ pub(crate) struct Ways {
     /// The two hops, the near one first.
     pub(crate) relays: [Server; 2],
     /// Where both lead.
-    pub(crate) target: Server,
+    _target: Server,
 }
 
 impl Ways {
@@ -50,7 +50,7 @@ impl Ways {
         Ok(Self {
             route,
             relays: [near, far],
-            target,
+            _target: target,
         })
     }
 
