@@ -14,12 +14,11 @@ use kedge_api::{
     Nonce, ServerName, Status, Time,
 };
 use kedge_tunnel::{
-    DialError, Dialer, HubStream, Negotiated, ProxyEnvironment, ProxyPolicy, Trust,
+    DialError, Dialer, HubStream, Negotiated, ProxyEnvironment, ProxyPolicy, Trust, Wire,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use thiserror::Error;
-use tokio_tungstenite::WebSocketStream;
 
 use crate::{VERSION, defaults, machine};
 
@@ -208,7 +207,7 @@ impl HubClient {
     /// # Errors
     ///
     /// [`HubError`].
-    pub async fn dial(&self) -> Result<(WebSocketStream<HubStream>, Negotiated), HubError> {
+    pub async fn dial(&self) -> Result<(Wire<HubStream>, Negotiated), HubError> {
         let mut headers = HeaderMap::new();
         headers.insert(header::AUTHORIZATION, self.authorization()?);
         match self.dialer.websocket(AGENT_PATH, headers).await {

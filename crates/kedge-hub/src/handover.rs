@@ -22,6 +22,7 @@ use std::{
 };
 
 use kedge_service::{Seat, Shard, Tasks};
+use kedge_tunnel::Carried;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
@@ -152,6 +153,12 @@ impl Portable {
             self.stream = Some(TcpStream::from_std(stream.into_std()?)?);
         }
         Ok(())
+    }
+}
+
+impl Carried for Portable {
+    fn tcp(&self) -> Option<&TcpStream> {
+        self.stream.as_ref()
     }
 }
 

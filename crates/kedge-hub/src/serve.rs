@@ -22,6 +22,7 @@ use axum::{Router, body::Body, response::IntoResponse as _};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use kedge_service::{Accepted, Acceptor, Stage, report};
+use kedge_tunnel::Carrier;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpListener,
@@ -196,7 +197,7 @@ impl Server {
                 return;
             }
         };
-        let stream = Unstalled::new(stream, defaults::WRITE_STALL);
+        let stream = Unstalled::new(Carrier::new(stream), defaults::WRITE_STALL);
         match &self.tls {
             None => self.http(stream, visit, newcomer).await,
             Some(tls) => {

@@ -10,6 +10,10 @@ pub const RESOLVE_TIME: Duration = Duration::from_secs(10);
 /// Time one address has to accept a TCP connection, before the next is tried.
 pub const CONNECT_TIME: Duration = Duration::from_secs(5);
 
+/// TLS sessions that a dialer of one local address remembers: those of the one hub it dials, for as long as a library
+/// keeps tickets of one name anyway (eight).
+pub const OWN_TICKETS: usize = 8;
+
 /// Time a proxy has to answer CONNECT: it resolves and connects for us meanwhile.
 pub const PROXY_TIME: Duration = Duration::from_secs(15);
 
@@ -36,7 +40,25 @@ pub const ROOTS_BYTES: u64 = 4 << 20;
 
 /// Unsent bytes the kernel may hold before a socket counts as full: short, so that the scheduler
 /// and not the kernel decides what is sent next (measured: a keystroke beside bulk streams).
-pub const NOT_SENT_LOW_WATER: u32 = 64 << 10;
+pub const LOW_WATER_FAST: u32 = 64 << 10;
+
+/// The same below [`MEDIUM_RATE`].
+pub const LOW_WATER_MEDIUM: u32 = 32 << 10;
+
+/// The same below [`SLOW_RATE`].
+pub const LOW_WATER_SLOW: u32 = 16 << 10;
+
+/// Bytes per second (400 Mbit/s) below which 64 KiB take longer to leave than a keystroke should wait.
+pub const MEDIUM_RATE: f64 = 50e6;
+
+/// Bytes per second (100 Mbit/s) below which 32 KiB do.
+pub const SLOW_RATE: f64 = 12.5e6;
+
+/// Bytes that are read from a socket at once while much comes in: a full frame, and few system calls.
+pub const READ_AHEAD: usize = 64 << 10;
+
+/// Bytes from which on a read was much: what rustls asks for at once.
+pub const READ_AHEAD_FROM: usize = 4 << 10;
 
 /// Time sent bytes may stay unacknowledged before the kernel gives the connection up.
 pub const USER_TIMEOUT: Duration = Duration::from_secs(30);
@@ -47,14 +69,6 @@ pub const KEEPALIVE_IDLE: Duration = Duration::from_secs(45);
 
 /// Time between the kernel's questions.
 pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
-
-/// Bytes of a link's read buffer while nothing is under way; it grows to a frame's size while one
-/// comes in.
-pub const READ_BUFFER: usize = 4 << 10;
-
-/// Bytes the WebSocket may hold unwritten: the frame being written, and the pongs and the close
-/// that the WebSocket itself may add.
-pub const WRITE_BUFFER: usize = 2 * kedge_proto::defaults::MAX_FRAME;
 
 /// Messages a link reads or writes before it looks at the other direction, and at its clock.
 pub const TRAFFIC_TURN: usize = 16;

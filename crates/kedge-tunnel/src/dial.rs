@@ -12,9 +12,10 @@ mod builder;
 mod connect;
 mod error;
 mod exchange;
+mod local;
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,10 +26,8 @@ use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use rustls_pki_types::ServerName;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
-use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::handshake::client::generate_key;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
-use tokio_tungstenite::tungstenite::protocol::Role;
 use url::Url;
 
 pub use builder::DialerBuilder;
@@ -36,11 +35,11 @@ pub use error::{Attempt, DialError, DialStage};
 pub use exchange::ResponseBody;
 
 use crate::defaults;
-use crate::link::websocket_config;
 use crate::proxy::Proxy;
 use crate::socket::HubStream;
 use crate::tls::{self, CertificatePin};
 use crate::version::{self, PROTOCOLS, PROTOCOLS_HEADER, Party};
+use crate::wire::{Role, Wire};
 
 /// Reaches one hub. Clones share everything, TLS session tickets included.
 #[derive(Clone)]
@@ -48,10 +47,13 @@ pub struct Dialer {
     inner: Arc<Inner>,
 }
 
+#[derive(Clone)]
 struct Inner {
     url: Url,
     host: String,
     port: u16,
+    /// Where connections leave from.
+    local_address: Option<IpAddr>,
     /// The value of `Host`.
     authority: HeaderValue,
     tls: Option<(TlsConnector, ServerName<'static>)>,
@@ -196,7 +198,7 @@ impl Dialer {
         &self,
         path: &str,
         headers: HeaderMap,
-    ) -> Result<(WebSocketStream<HubStream>, Negotiated), DialError> {
+    ) -> Result<(Wire<HubStream>, Negotiated), DialError> {
         let key = generate_key();
         let request = self.upgrade_request(path, headers, &key)?;
         let stream = self.connect().await?;
@@ -213,16 +215,10 @@ impl Dialer {
             .await
             .map_err(|_| self.late(DialStage::Answer, self.inner.timeouts.answer))?
             .map_err(|source| self.http(source))?;
-        let websocket = WebSocketStream::from_partially_read(
-            parts.io.into_inner(),
-            parts.read_buf.to_vec(),
-            Role::Client,
-            Some(websocket_config()),
-        )
-        .await;
+        let wire = Wire::new(parts.io.into_inner(), Role::Client, &parts.read_buf);
         let headers = response.headers().clone();
         Ok((
-            websocket,
+            wire,
             Negotiated {
                 protocol,
                 peer,

@@ -8,32 +8,29 @@
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
 use bytes::Bytes;
-use futures_util::{Sink, SinkExt, Stream, StreamExt};
 use kedge_proto::{DecodeError, LinkError, Pace, RelayEvent, StreamId};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::{Sleep, timeout};
-use tokio_tungstenite::WebSocketStream;
-use tokio_tungstenite::tungstenite::error::ProtocolError;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
-use tokio_tungstenite::tungstenite::{Error as WsError, Message};
 
 use crate::defaults::{GOODBYE_TIME, TRAFFIC_TURN, TRAFFIC_TURNS};
 use crate::link::{CloseReason, LinkEnd};
 use crate::relay::RelayHalf;
 use crate::shared::{Inner, Shared, Wakes, now};
+use crate::wire::{Received, Wire, WireError};
 
 /// The future that moves a link's bytes. Whoever made the link owns it; dropping it ends the link.
 pub struct LinkDriver<S> {
-    ws: WebSocketStream<S>,
+    wire: Wire<S>,
     shared: Arc<Shared>,
     pace: Pace,
     blocked: bool,
-    unflushed: bool,
     timer: Option<(Instant, Pin<Box<Sleep>>)>,
     close_by: Option<Instant>,
     wakes: Wakes,
@@ -49,13 +46,12 @@ enum Turn {
 }
 
 impl<S> LinkDriver<S> {
-    pub(crate) fn new(ws: WebSocketStream<S>, shared: Arc<Shared>) -> Self {
+    pub(crate) fn new(wire: Wire<S>, shared: Arc<Shared>) -> Self {
         Self {
-            ws,
+            wire,
             shared,
             pace: Pace::default(),
             blocked: false,
-            unflushed: false,
             timer: None,
             close_by: None,
             wakes: Wakes::default(),
@@ -104,21 +100,24 @@ where
     /// Sends a close, or the answer to the peer's, and waits for the peer to let go; not for long.
     async fn goodbye(&mut self, close: Option<CloseFrame>) {
         let last_words = async {
-            if let Some(close) = close {
-                self.ws.send(Message::Close(Some(close))).await?;
+            if close.is_some() {
+                self.wire.close(close);
             }
+            // The answer to the peer's close waits already.
+            poll_fn(|cx| self.wire.poll_sent(cx)).await?;
             // What still comes is not for anybody; it is read so that the peer gets to read the
             // close before its own bytes bounce.
-            while let Some(message) = self.ws.next().await {
-                if message.is_err() {
-                    break;
+            loop {
+                match poll_fn(|cx| self.wire.poll_received(cx)).await {
+                    Ok(Received::Close(_)) | Err(_) => break,
+                    Ok(_) => {}
                 }
             }
-            let socket = self.ws.get_mut();
+            let socket = self.wire.io();
             socket.shutdown().await?;
             let mut rest = [0; 1024];
             while socket.read(&mut rest).await? > 0 {}
-            Ok::<_, WsError>(())
+            Ok::<_, WireError>(())
         };
         if !matches!(timeout(GOODBYE_TIME, last_words).await, Ok(Ok(()))) {
             tracing::debug!("link ended without a goodbye");
@@ -126,6 +125,12 @@ where
     }
 
     fn poll_traffic(&mut self, cx: &mut Context<'_>) -> Poll<LinkEnd> {
+        let polled = self.poll_turns(cx);
+        self.shared.wire.store(self.wire.held(), Ordering::Relaxed);
+        polled
+    }
+
+    fn poll_turns(&mut self, cx: &mut Context<'_>) -> Poll<LinkEnd> {
         self.shared.lock().drive_with(cx.waker());
         for _ in 0..TRAFFIC_TURNS {
             // What others have left here for the other halves of relays: the driver alone carries it
@@ -153,8 +158,8 @@ where
     /// Writes messages while the socket takes them.
     fn poll_write(&mut self, cx: &mut Context<'_>) -> Result<Turn, LinkEnd> {
         for _ in 0..TRAFFIC_TURN {
-            match Pin::new(&mut self.ws).poll_ready(cx) {
-                Poll::Ready(ready) => ready.map_err(end_of)?,
+            match self.wire.poll_room(cx) {
+                Poll::Ready(room) => room.map_err(end_of)?,
                 Poll::Pending => {
                     if !std::mem::replace(&mut self.blocked, true) {
                         self.pace.blocked(now());
@@ -169,11 +174,8 @@ where
             let shared = Arc::clone(&self.shared);
             let mut inner = shared.lock();
             let message = match inner.closing {
-                None => inner.proto.transmit(time, self.pace.frame()),
-                Some(_) => inner
-                    .proto
-                    .transmit_last(time)
-                    .map(kedge_proto::Outgoing::joined),
+                None => inner.proto.transmit_parts(time, self.pace.frame()),
+                Some(_) => inner.proto.transmit_last(time),
             };
             let news = inner.settle(&mut self.wakes);
             let relayed = !inner.outbox.is_empty();
@@ -190,10 +192,7 @@ where
             };
             self.pace.wrote(message.len());
             self.shared.count_out(message.len());
-            self.unflushed = true;
-            Pin::new(&mut self.ws)
-                .start_send(Message::Binary(message))
-                .map_err(end_of)?;
+            self.wire.put(&message).map_err(end_of)?;
         }
         Ok(Turn::Busy)
     }
@@ -204,12 +203,9 @@ where
         cx: &mut Context<'_>,
         closing: Option<CloseReason>,
     ) -> Result<Turn, LinkEnd> {
-        if self.unflushed {
-            match Pin::new(&mut self.ws).poll_flush(cx) {
-                Poll::Ready(flushed) => flushed.map_err(end_of)?,
-                Poll::Pending => return Ok(Turn::Idle),
-            }
-            self.unflushed = false;
+        match self.wire.poll_sent(cx) {
+            Poll::Ready(sent) => sent.map_err(end_of)?,
+            Poll::Pending => return Ok(Turn::Idle),
         }
         match closing {
             None => Ok(Turn::Idle),
@@ -224,17 +220,15 @@ where
         // A message may be answered: the turn was busy as soon as one was read, so that writing has its turn too.
         let mut turn = Turn::Idle;
         for _ in 0..TRAFFIC_TURN {
-            let message = match Pin::new(&mut self.ws).poll_next(cx) {
-                Poll::Ready(Some(message)) => message.map_err(end_of)?,
-                Poll::Ready(None) => return Err(LinkEnd::Io("connection closed".to_owned())),
+            let received = match self.wire.poll_received(cx) {
+                Poll::Ready(received) => received.map_err(end_of)?,
                 Poll::Pending => return Ok(turn),
             };
             turn = Turn::Busy;
-            match message {
-                Message::Binary(message) => self.receive(message)?,
-                Message::Text(_) => return Err(LinkEnd::Protocol(LinkError::Text)),
-                Message::Close(frame) => return Err(closed_by_peer(frame)),
-                Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => {}
+            match received {
+                Received::Message(message) => self.receive(message)?,
+                Received::Close(frame) => return Err(closed_by_peer(frame)),
+                Received::Ping(_) | Received::Pong(_) => {}
             }
         }
         Ok(turn)
@@ -344,22 +338,15 @@ fn ready_or_armed(
     Poll::Ready(())
 }
 
-fn end_of(error: WsError) -> LinkEnd {
+fn end_of(error: WireError) -> LinkEnd {
     match error {
-        WsError::Capacity(_) => LinkEnd::Protocol(LinkError::Oversized {
+        WireError::Closed => LinkEnd::Io("connection closed".to_owned()),
+        WireError::Io(error) => LinkEnd::Io(error.to_string()),
+        WireError::Oversized => LinkEnd::Protocol(LinkError::Oversized {
             limit: kedge_proto::defaults::MAX_FRAME,
         }),
-        WsError::Utf8(_) => LinkEnd::Protocol(LinkError::Text),
-        WsError::Protocol(
-            ProtocolError::ResetWithoutClosingHandshake
-            | ProtocolError::ReceivedAfterClosing
-            | ProtocolError::SendAfterClosing,
-        )
-        | WsError::ConnectionClosed
-        | WsError::AlreadyClosed => LinkEnd::Io("connection closed".to_owned()),
-        WsError::Protocol(error) => LinkEnd::Protocol(LinkError::WebSocket(error.to_string())),
-        WsError::Io(error) => LinkEnd::Io(error.to_string()),
-        other => LinkEnd::Io(other.to_string()),
+        WireError::Protocol(error) => LinkEnd::Protocol(LinkError::WebSocket(error.to_string())),
+        WireError::Text => LinkEnd::Protocol(LinkError::Text),
     }
 }
 

@@ -8,12 +8,13 @@
 //!   TunnelStream ─┼─ Link (state machine, one mutex) ────┤
 //!   Relay ────────┘          ▲                           └─ closed, received_goaway
 //!                            │ next message / message came
-//!                       LinkDriver ══ WebSocketStream ══ Dialer or PendingUpgrade
+//!                       LinkDriver ══ Wire ══ Dialer or PendingUpgrade
 //! ```
 //!
 //! A link runs until it is closed from either side, the peer breaks the protocol or falls silent, the connection breaks,
 //! or the driver is dropped; all its streams end with it, each with the reason.
 
+pub mod carrier;
 pub mod defaults;
 pub mod dial;
 mod driver;
@@ -28,7 +29,9 @@ pub mod tls;
 pub mod upgrade;
 pub mod version;
 pub mod web;
+pub mod wire;
 
+pub use carrier::{Carried, Carrier};
 pub use dial::{DialError, DialStage, Dialer, DialerBuilder, Negotiated, ResponseBody, Timeouts};
 pub use kedge_proto::{
     AttributeId, Attributes, LinkError, OpenFrame, RefuseCode, ResetCode, ResumeHash, ResumeSecret,
@@ -36,7 +39,7 @@ pub use kedge_proto::{
 };
 pub use link::{
     CloseReason, Incoming, Link, LinkClosed, LinkConfig, LinkDriver, LinkEnd, LinkStats,
-    OpenRequest, websocket_config,
+    OpenRequest,
 };
 pub use proxy::{ProxyEnvironment, ProxyError, ProxyPolicy};
 pub use relay::{Relay, RelayBytes, RelayEnd, RelayHow, RelayParty};
@@ -47,3 +50,4 @@ pub use tls::{BadPin, CertificatePin, Trust, TrustError};
 pub use upgrade::{PendingError, PendingUpgrade, UpgradeError, upgrade};
 pub use version::{PROTOCOLS, PROTOCOLS_HEADER, VersionMismatch};
 pub use web::WebClient;
+pub use wire::{Wire, WireError};

@@ -6,29 +6,14 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use kedge_proto::{Attributes, LinkError, OpenFrame, RefuseCode, ResetCode, Side, StreamEnd};
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio_tungstenite::WebSocketStream;
-use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
-
-use crate::defaults::{READ_BUFFER, WRITE_BUFFER};
 pub use crate::driver::LinkDriver;
 use crate::relay::{Relay, join};
 use crate::shared::{Shared, Slot, now};
 use crate::stream::TunnelStream;
+use crate::wire::Wire;
+use kedge_proto::{Attributes, LinkError, OpenFrame, RefuseCode, ResetCode, Side, StreamEnd};
 pub use kedge_proto::{Limits as LinkConfig, OpenRequest};
-
-/// What a WebSocket that carries a link must be set to: small buffers, no write buffering, no unmasked frames.
-#[must_use]
-pub fn websocket_config() -> WebSocketConfig {
-    WebSocketConfig::default()
-        .read_buffer_size(READ_BUFFER)
-        .write_buffer_size(0)
-        .max_write_buffer_size(WRITE_BUFFER)
-        .max_message_size(Some(kedge_proto::defaults::MAX_FRAME))
-        .max_frame_size(Some(kedge_proto::defaults::MAX_FRAME))
-        .accept_unmasked_frames(false)
-}
+use tokio::io::{AsyncRead, AsyncWrite};
 
 /// One end of a link. Clones are handles to the same link; it lives as long as its [`LinkDriver`] runs.
 #[derive(Clone)]
@@ -39,7 +24,7 @@ pub struct Link {
 impl Link {
     /// Takes a WebSocket that has agreed on `kedge.v1`. Nothing happens until the driver runs.
     #[must_use]
-    pub fn new<S>(ws: WebSocketStream<S>, side: Side, config: LinkConfig) -> (Self, LinkDriver<S>)
+    pub fn new<S>(wire: Wire<S>, side: Side, config: LinkConfig) -> (Self, LinkDriver<S>)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
@@ -48,7 +33,7 @@ impl Link {
             Self {
                 shared: Arc::clone(&shared),
             },
-            LinkDriver::new(ws, shared),
+            LinkDriver::new(wire, shared),
         )
     }
 
@@ -173,6 +158,7 @@ impl Link {
             relays: inner.relays.len(),
             queued: holdings.queued + inner.outbox.len() + inner.incoming.len(),
             surplus: inner.proto.surplus(),
+            wire: self.shared.wire.load(Ordering::Relaxed),
         }
     }
 }
@@ -259,6 +245,8 @@ pub struct LinkStats {
     pub queued: usize,
     /// Streams of the peer that were refused because the link carried as many as it may, since it began.
     pub surplus: u64,
+    /// Bytes of memory that the WebSocket holds for messages that come or go.
+    pub wire: usize,
 }
 
 /// A stream the peer wants to open. Dropping it refuses it with [`RefuseCode::Internal`].

@@ -7,7 +7,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 use std::time::{Duration, Instant};
@@ -34,6 +34,8 @@ pub(crate) struct Shared {
     pub(crate) goaway: watch::Sender<Option<Duration>>,
     pub(crate) bytes_in: AtomicU64,
     pub(crate) bytes_out: AtomicU64,
+    /// Bytes of memory that the WebSocket holds, as of the driver's last turn.
+    pub(crate) wire: AtomicUsize,
 }
 
 pub(crate) struct Inner {
@@ -110,6 +112,7 @@ impl Shared {
             goaway: watch::Sender::new(None),
             bytes_in: AtomicU64::new(0),
             bytes_out: AtomicU64::new(0),
+            wire: AtomicUsize::new(0),
         })
     }
 

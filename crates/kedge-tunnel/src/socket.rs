@@ -10,6 +10,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
+use crate::carrier::Carrier;
 use crate::defaults;
 
 /// Sets what a link needs: no delay for small frames, a short queue in the kernel, and a peer that
@@ -25,7 +26,7 @@ pub fn socket_options(stream: &TcpStream) {
         ("TCP_NODELAY", socket.set_tcp_nodelay(true)),
         (
             "TCP_NOTSENT_LOWAT",
-            socket.set_tcp_notsent_lowat(defaults::NOT_SENT_LOW_WATER),
+            socket.set_tcp_notsent_lowat(defaults::LOW_WATER_FAST),
         ),
         (
             "TCP_USER_TIMEOUT",
@@ -45,16 +46,16 @@ pub struct HubStream(Kind);
 
 #[derive(Debug)]
 enum Kind {
-    Plain(TcpStream),
-    Tls(Box<TlsStream<TcpStream>>),
+    Plain(Carrier),
+    Tls(Box<TlsStream<Carrier>>),
 }
 
 impl HubStream {
-    pub(crate) fn plain(stream: TcpStream) -> Self {
+    pub(crate) fn plain(stream: Carrier) -> Self {
         Self(Kind::Plain(stream))
     }
 
-    pub(crate) fn tls(stream: TlsStream<TcpStream>) -> Self {
+    pub(crate) fn tls(stream: TlsStream<Carrier>) -> Self {
         Self(Kind::Tls(Box::new(stream)))
     }
 
@@ -62,8 +63,8 @@ impl HubStream {
     #[must_use]
     pub fn tcp(&self) -> &TcpStream {
         match &self.0 {
-            Kind::Plain(stream) => stream,
-            Kind::Tls(stream) => stream.get_ref().0,
+            Kind::Plain(stream) => stream.get_ref(),
+            Kind::Tls(stream) => stream.get_ref().0.get_ref(),
         }
     }
 }
@@ -142,7 +143,7 @@ mod tests {
         assert!(socket.tcp_nodelay().unwrap());
         assert_eq!(
             socket.tcp_notsent_lowat().unwrap(),
-            defaults::NOT_SENT_LOW_WATER
+            defaults::LOW_WATER_FAST
         );
         assert_eq!(
             socket.tcp_user_timeout().unwrap(),

@@ -15,13 +15,11 @@ use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use thiserror::Error;
 use tokio::time::timeout;
-use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
-use tokio_tungstenite::tungstenite::protocol::Role;
 
 use crate::defaults;
-use crate::link::websocket_config;
 use crate::version::{self, PROTOCOLS, PROTOCOLS_HEADER, Party, VersionMismatch};
+use crate::wire::{Role, Wire};
 
 /// Why a request does not become a WebSocket.
 #[derive(Debug, Error)]
@@ -168,13 +166,13 @@ impl PendingUpgrade {
     /// # Errors
     ///
     /// [`PendingError`] when the connection ended or the answer was not sent in time.
-    pub async fn websocket(self) -> Result<WebSocketStream<TokioIo<Upgraded>>, PendingError> {
+    pub async fn websocket(self) -> Result<Wire<TokioIo<Upgraded>>, PendingError> {
         let upgraded = timeout(defaults::UPGRADE_TIME, self.on_upgrade)
             .await
             .map_err(|_| PendingError::Timeout)?
             .map_err(PendingError::Ended)?;
-        let stream = TokioIo::new(upgraded);
-        Ok(WebSocketStream::from_raw_socket(stream, Role::Server, Some(websocket_config())).await)
+        // What was read together with the request comes out of the upgraded connection first.
+        Ok(Wire::new(TokioIo::new(upgraded), Role::Server, &[]))
     }
 }
 

@@ -1,5 +1,6 @@
 //! What a [`Dialer`] needs to know, checked before anything is dialled.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use http::header::HeaderValue;
@@ -19,6 +20,7 @@ pub struct DialerBuilder {
     trust: Trust,
     /// Certificates that were loaded before, in place of what `trust` names.
     config: Option<Arc<ClientConfig>>,
+    local_address: Option<IpAddr>,
     proxy: ProxyPolicy,
     timeouts: Timeouts,
     user_agent: String,
@@ -30,6 +32,7 @@ impl DialerBuilder {
             url,
             trust: Trust::default(),
             config: None,
+            local_address: None,
             proxy: ProxyPolicy::default(),
             timeouts: Timeouts::default(),
             user_agent: USER_AGENT.to_owned(),
@@ -47,6 +50,15 @@ impl DialerBuilder {
     #[must_use]
     pub(crate) fn tls_config(mut self, config: Arc<ClientConfig>) -> Self {
         self.config = Some(config);
+        self
+    }
+
+    /// The address of this machine that connections leave from, as `curl --interface` has it: the hub's, and the proxy's
+    /// where there is one. The routes choose unless said otherwise. The hub's addresses of the other family are then out
+    /// of reach.
+    #[must_use]
+    pub fn local_address(mut self, address: IpAddr) -> Self {
+        self.local_address = Some(address);
         self
     }
 
@@ -136,6 +148,7 @@ impl DialerBuilder {
                 url: self.url,
                 host,
                 port,
+                local_address: self.local_address,
                 authority,
                 tls,
                 proxy,

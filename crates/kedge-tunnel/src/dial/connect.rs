@@ -5,13 +5,15 @@ use http::header::{self, HeaderValue};
 use http::{Method, Request, Uri};
 use http_body_util::Empty;
 use rustls_pki_types::ServerName;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 use tokio::net::{TcpStream, lookup_host};
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
 use super::error::{Attempt, seconds};
-use super::{DialError, DialStage, Dialer, exchange};
+use super::{DialError, DialStage, Dialer, exchange, local};
+use crate::carrier::Carrier;
 use crate::proxy::{Proxy, ProxyError};
 use crate::socket::{HubStream, socket_options};
 use crate::tls::Verdict;
@@ -22,7 +24,7 @@ impl Dialer {
         let stream = self.tunnel_to_hub().await?;
         match &self.inner.tls {
             Some((connector, name)) => self.handshake(connector, name.clone(), stream).await,
-            None => Ok(HubStream::plain(stream)),
+            None => Ok(HubStream::plain(Carrier::new(stream))),
         }
     }
 
@@ -53,7 +55,7 @@ impl Dialer {
         stream: TcpStream,
     ) -> Result<HubStream, DialError> {
         let limit = self.inner.timeouts.tls;
-        let shaken = timeout(limit, connector.connect(name, stream))
+        let shaken = timeout(limit, connector.connect(name, Carrier::new(stream)))
             .await
             .map_err(|_| self.late(DialStage::Tls, limit))?;
         shaken
@@ -95,7 +97,7 @@ impl Dialer {
             })?;
         let mut attempts = Vec::new();
         for address in addresses {
-            match try_address(timeouts.connect, address).await {
+            match try_address(timeouts.connect, self.inner.local_address, address).await {
                 Ok(stream) => {
                     socket_options(&stream);
                     return Ok(stream);
@@ -155,8 +157,12 @@ impl Dialer {
     }
 }
 
-async fn try_address(limit: Duration, address: std::net::SocketAddr) -> Result<TcpStream, String> {
-    match timeout(limit, TcpStream::connect(address)).await {
+async fn try_address(
+    limit: Duration,
+    from: Option<IpAddr>,
+    address: SocketAddr,
+) -> Result<TcpStream, String> {
+    match timeout(limit, local::connect(from, address)).await {
         Ok(Ok(stream)) => Ok(stream),
         Ok(Err(error)) => Err(error.to_string()),
         Err(_) => Err(format!("no answer within {}", seconds(limit))),

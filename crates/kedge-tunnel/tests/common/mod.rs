@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use kedge_tunnel::{
     AttributeId, Attributes, Link, LinkConfig, LinkEnd, OpenRequest, ResumeSecret, Side, StreamKey,
-    Target, websocket_config,
+    Target, Wire,
 };
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream};
 use tokio::task::JoinSet;
@@ -44,11 +44,12 @@ where
     }
 }
 
-pub(crate) async fn websocket<S>(socket: S, role: Role) -> WebSocketStream<S>
-where
-    S: AsyncRead + AsyncWrite + Unpin,
-{
-    WebSocketStream::from_raw_socket(socket, role, Some(websocket_config())).await
+#[allow(
+    clippy::unused_async,
+    reason = "as the peer's, which tungstenite makes"
+)]
+pub(crate) async fn websocket<S>(socket: S, role: Role) -> Wire<S> {
+    Wire::new(socket, role, &[])
 }
 
 /// One end is a link, the other a WebSocket that says what it likes.
