@@ -14,6 +14,10 @@ pub const CONNECT_TIME: Duration = Duration::from_secs(5);
 /// keeps tickets of one name anyway (eight).
 pub const OWN_TICKETS: usize = 8;
 
+/// TLS sessions that a dialer with a local address of its own remembers: it dials one hub, and eight tickets of one name
+/// are what is kept anyway.
+pub const OWN_TICKETS: usize = 8;
+
 /// Time a proxy has to answer CONNECT: it resolves and connects for us meanwhile.
 pub const PROXY_TIME: Duration = Duration::from_secs(15);
 
