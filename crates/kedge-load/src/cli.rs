@@ -1,15 +1,15 @@
 //! The words of the command line.
 
-use std::io::Write as _;
 use std::net::SocketAddr;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use clap::{Args, Parser, Subcommand};
 
 use crate::client::ClientArgs;
 use crate::target::Target;
-use crate::{client, relay, server};
+use crate::{client, delay, line, relay, server};
 
 /// Programs that the benchmark drives kedge with.
 #[derive(Debug, Parser)]
@@ -24,6 +24,20 @@ pub struct Cli {
 enum Command {
     /// Moves bytes, over a hub or over TCP, and says how long it took.
     Client(Box<ClientArgs>),
+    /// Passes connections on to another address, and every byte so much later: a long link.
+    Delay {
+        /// Where connections go.
+        #[arg(long, value_name = "ADDRESS")]
+        to: SocketAddr,
+        /// Milliseconds that a byte takes, there and back each.
+        #[arg(long, value_name = "MS")]
+        one_way_ms: u64,
+        /// A connection takes a round trip to be there, as it does on a long link.
+        #[arg(long)]
+        handshake: bool,
+        #[command(flatten)]
+        listen: Listen,
+    },
     /// Copies connections to another address: one hop of what a tunnel is compared with.
     Relay {
         /// Where connections go.
@@ -49,7 +63,7 @@ pub fn run(cli: Cli) -> ExitCode {
     match run_command(cli.command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            let _ = writeln!(std::io::stderr(), "error: {error:#}");
+            line::complain(&error);
             ExitCode::FAILURE
         }
     }
@@ -60,9 +74,25 @@ fn run_command(command: Command) -> Result<()> {
         .enable_all()
         .build()
         .context("cannot start")?;
-    runtime.block_on(async {
+    let done = runtime.block_on(async {
         match command {
             Command::Client(arguments) => client::run(*arguments).await,
+            Command::Delay {
+                to,
+                one_way_ms,
+                handshake,
+                listen,
+            } => {
+                let line = delay::Line {
+                    to,
+                    one_way: Duration::from_millis(one_way_ms),
+                    handshake: match handshake {
+                        true => delay::Handshake::Delayed,
+                        false => delay::Handshake::Local,
+                    },
+                };
+                server::run(listen.listen, |stream| delay::serve(stream, line)).await
+            }
             Command::Relay { to, listen } => {
                 server::run(listen.listen, |stream| relay::serve(stream, to)).await
             }
@@ -71,5 +101,8 @@ fn run_command(command: Command) -> Result<()> {
                 server::run(listen.listen, |stream| target.clone().serve(stream)).await
             }
         }
-    })
+    });
+    // A thread that still reads standard input is not waited for.
+    runtime.shutdown_background();
+    done
 }

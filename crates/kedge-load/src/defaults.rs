@@ -43,3 +43,9 @@ pub const SETTLING_LOOK: Duration = Duration::from_millis(25);
 
 /// Bytes of a file with a token: far above the longest.
 pub const TOKEN_BYTES: u64 = 64 << 10;
+
+/// Streams that carry bytes at once before all of them are held: what each holds meanwhile should not be what is measured.
+pub const CARRYING: usize = 16;
+
+/// Pieces under way on a delayed link in each direction: half the bytes' bound even when a piece is one TLS record.
+pub const DELAY_PIECES: usize = 2048;

@@ -15,6 +15,7 @@
 pub mod cli;
 pub mod client;
 pub mod defaults;
+pub mod delay;
 pub mod line;
 pub mod order;
 pub mod relay;

@@ -18,6 +18,12 @@ pub fn say(line: &Value) -> Result<()> {
         .context("cannot write to standard output")
 }
 
+/// Says on standard error what failed.
+pub fn complain(error: &anyhow::Error) {
+    // Nobody listens: there is nothing else to do about it.
+    let _ = writeln!(io::stderr(), "error: {error:#}");
+}
+
 /// How long the same thing took, again and again.
 #[derive(Clone, Debug, Default)]
 pub struct Times(Vec<Duration>);
@@ -26,6 +32,12 @@ impl Times {
     /// One more.
     pub fn add(&mut self, time: Duration) {
         self.0.push(time);
+    }
+
+    /// How often.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.0.len()
     }
 
     /// The time that `percent` of them do not exceed, in microseconds: the nearest rank, so one that was measured.

@@ -5,6 +5,9 @@
 
 mod bulk;
 mod echo;
+mod hold;
+mod open;
+mod sessions;
 mod stream;
 mod way;
 
@@ -50,6 +53,15 @@ pub struct ClientArgs {
 
 #[derive(Debug, Subcommand)]
 enum Work {
+    /// Downloads so many bytes beside streams that nobody reads.
+    Beside {
+        /// Streams that nobody reads.
+        #[arg(long)]
+        stalled: u32,
+        /// Bytes to download.
+        #[arg(long)]
+        bytes: u64,
+    },
     /// Moves so many bytes over so many streams, and says the seconds from the order to the last byte.
     Bulk {
         /// Which way the bytes go.
@@ -61,6 +73,12 @@ enum Work {
         /// Bytes over all of them together.
         #[arg(long)]
         bytes: u64,
+    },
+    /// Dials and opens a stream, again and again, and says how long its first byte takes.
+    Dial {
+        /// How often.
+        #[arg(long)]
+        count: u32,
     },
     /// Sends a few bytes and waits until they are back, again and again.
     Echo {
@@ -76,6 +94,39 @@ enum Work {
         /// Which way their bytes go.
         #[arg(long, default_value = "down")]
         bulk_direction: Direction,
+    },
+    /// Opens streams, says when they are ready, and holds them until standard input ends.
+    Hold {
+        /// How many.
+        #[arg(long)]
+        streams: u32,
+        /// Links that carry them, by turns.
+        #[arg(long, default_value_t = 1)]
+        links: u32,
+        /// Bytes that each has carried there and back before.
+        #[arg(long, value_name = "BYTES", default_value_t = 0)]
+        each_way: u64,
+        /// Order more on each than is ever read; ready when no more comes in.
+        #[arg(long, conflicts_with = "each_way")]
+        stalled: bool,
+        /// Go to so many servers by turns, `NAME-0` and so on, in place of the one `--server NAME`: to a fleet.
+        #[arg(long, value_name = "N")]
+        servers: Option<u32>,
+    },
+    /// Opens streams on one link, one after the other, and says how long their first byte takes.
+    Open {
+        /// How many.
+        #[arg(long)]
+        count: u32,
+    },
+    /// Dials as often as asked for, with a stream each, as fast as it goes; all are held until the last is open.
+    Sessions {
+        /// How often.
+        #[arg(long)]
+        count: u32,
+        /// Dials at once.
+        #[arg(long, default_value_t = 16)]
+        parallel: u32,
     },
 }
 
@@ -102,11 +153,13 @@ pub async fn run(arguments: ClientArgs) -> Result<()> {
 
 async fn work(way: &Way, work: Work) -> Result<()> {
     let line = match work {
+        Work::Beside { stalled, bytes } => hold::beside(way, stalled, bytes).await?,
         Work::Bulk {
             direction,
             streams,
             bytes,
         } => bulk::run(way, direction, streams, bytes).await?,
+        Work::Dial { count } => open::dial(way, count).await?,
         Work::Echo {
             count,
             size,
@@ -119,6 +172,26 @@ async fn work(way: &Way, work: Work) -> Result<()> {
             };
             echo::run(way, count, size, beside).await?
         }
+        Work::Hold {
+            streams,
+            links,
+            each_way,
+            stalled,
+            servers,
+        } => {
+            let held = hold::Held {
+                streams,
+                links,
+                servers,
+                carried: match stalled {
+                    true => hold::Carried::Stalled,
+                    false => hold::Carried::EachWay(each_way),
+                },
+            };
+            return hold::hold(way, held).await;
+        }
+        Work::Open { count } => open::open(way, count).await?,
+        Work::Sessions { count, parallel } => sessions::run(way, count, parallel).await?,
     };
     line::say(&line)
 }

@@ -42,6 +42,22 @@ impl Stream {
     }
 }
 
+impl Stream {
+    /// Bytes of a connection that have come and were not read; nothing of a link's stream, whose link counts them.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel does not say.
+    pub fn unread(&self) -> Result<u64> {
+        match self {
+            Self::Tcp(stream) => {
+                rustix::io::ioctl_fionread(stream).context("cannot ask what has come")
+            }
+            Self::Tunnel(_) => Ok(0),
+        }
+    }
+}
+
 impl AsyncRead for Stream {
     fn poll_read(
         self: Pin<&mut Self>,

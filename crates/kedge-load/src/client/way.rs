@@ -88,10 +88,15 @@ impl HubWay {
             .context("cannot prepare the way to the hub")
     }
 
-    fn request(&self) -> Result<OpenRequest> {
+    /// What a stream asks for that goes to the server, or to the one of a fleet with that number.
+    fn request(&self, number: Option<u32>) -> Result<OpenRequest> {
+        let server = match number {
+            Some(number) => format!("{}-{number}", self.server),
+            None => self.server.to_string(),
+        };
         let secret = ResumeSecret::new(random::bytes()?);
         let mut attributes = Attributes::new();
-        attributes.insert(AttributeId::SERVER, self.server.to_string().into_bytes())?;
+        attributes.insert(AttributeId::SERVER, server.into_bytes())?;
         if let Some(login) = &self.login {
             attributes.insert(AttributeId::LOGIN, login.to_string().into_bytes())?;
         }
@@ -167,8 +172,17 @@ impl Opened {
     ///
     /// When the link has ended, or the address does not answer.
     pub async fn stream(&self) -> Result<Stream> {
+        self.stream_to(None).await
+    }
+
+    /// As [`Self::stream`], to the server of a fleet with that number.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::stream`].
+    pub async fn stream_to(&self, number: Option<u32>) -> Result<Stream> {
         match self {
-            Self::Link { link, way, .. } => Ok(Stream::Tunnel(link.open(way.request()?)?)),
+            Self::Link { link, way, .. } => Ok(Stream::Tunnel(link.open(way.request(number)?)?)),
             Self::Tcp(address) => {
                 let stream = timeout(defaults::STEP_TIME, TcpStream::connect(address))
                     .await
@@ -189,6 +203,15 @@ impl Opened {
         let mut stream = self.stream().await?;
         stream.read_banner().await?;
         Ok(stream)
+    }
+
+    /// Bytes that the link has received.
+    #[must_use]
+    pub fn received(&self) -> u64 {
+        match self {
+            Self::Link { link, .. } => link.stats().bytes_in,
+            Self::Tcp(_) => 0,
+        }
     }
 
     /// Ends the link in order.
