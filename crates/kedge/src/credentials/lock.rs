@@ -111,12 +111,24 @@ mod tests {
             let path = path.clone();
             move || wait(&path)
         });
+        // It must wait for the file that goes, and not make the next one.
+        #[cfg(target_os = "linux")]
+        while times_open(&path) < 2 {
+            tokio::task::yield_now().await;
+        }
         std::fs::remove_file(&path).unwrap();
         assert!(!second.is_finished());
         drop(first);
         let second = second.await.unwrap().unwrap();
         assert!(path.exists(), "the second made it anew");
         drop(second);
+    }
+
+    #[cfg(target_os = "linux")]
+    fn times_open(path: &Path) -> usize {
+        let open = std::fs::read_dir("/proc/self/fd").unwrap().flatten();
+        open.filter(|file| std::fs::read_link(file.path()).is_ok_and(|to| to == path))
+            .count()
     }
 
     #[tokio::test(start_paused = true)]
