@@ -10,10 +10,6 @@ pub const RESOLVE_TIME: Duration = Duration::from_secs(10);
 /// Time one address has to accept a TCP connection, before the next is tried.
 pub const CONNECT_TIME: Duration = Duration::from_secs(5);
 
-/// TLS sessions that a dialer of one local address remembers: those of the one hub it dials, for as long as a library
-/// keeps tickets of one name anyway (eight).
-pub const OWN_TICKETS: usize = 8;
-
 /// TLS sessions that a dialer with a local address of its own remembers: it dials one hub, and eight tickets of one name
 /// are what is kept anyway.
 pub const OWN_TICKETS: usize = 8;

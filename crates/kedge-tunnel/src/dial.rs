@@ -13,7 +13,6 @@ mod connect;
 mod error;
 mod exchange;
 mod local;
-mod local;
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -49,13 +48,10 @@ pub struct Dialer {
 }
 
 #[derive(Clone)]
-#[derive(Clone)]
 struct Inner {
     url: Url,
     host: String,
     port: u16,
-    /// Where connections leave from.
-    local_address: Option<IpAddr>,
     /// Where connections leave from.
     local_address: Option<IpAddr>,
     /// The value of `Host`.

@@ -6,7 +6,6 @@ use http::{Method, Request, Uri};
 use http_body_util::Empty;
 use rustls_pki_types::ServerName;
 use std::net::{IpAddr, SocketAddr};
-use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 use tokio::net::{TcpStream, lookup_host};
 use tokio::time::timeout;
