@@ -43,3 +43,12 @@ pub(crate) const BENCH_ROUNDS: usize = 5;
 
 /// Rounds of a first look: the median of three shrugs off one.
 pub(crate) const BENCH_ROUNDS_QUICK: usize = 3;
+
+/// Memory that changes by no more than this, in KiB, is at rest: pages that timers and logs touch.
+pub(crate) const BENCH_SETTLED_KIB: f64 = 64.0;
+
+/// It must have been at rest for this long: buffers are given back some time after the last byte.
+pub(crate) const BENCH_SETTLED: Duration = Duration::from_millis(1500);
+
+/// And it is waited for as long as this.
+pub(crate) const BENCH_SETTLE: Duration = Duration::from_secs(60);

@@ -27,6 +27,7 @@ mod echo;
 mod facts;
 mod far;
 mod figures;
+mod fleet;
 mod html;
 mod limited;
 mod measure;
@@ -40,11 +41,14 @@ mod runner;
 mod scp;
 mod session;
 mod sessions;
+mod sessions_memory;
+mod settle;
 mod ssh;
 mod stage;
 mod stalled;
 mod table;
 mod timed;
+mod tunnels_memory;
 mod ways;
 
 /// What the benchmark is asked for.
@@ -72,6 +76,9 @@ fn all() -> Vec<Box<dyn Bench>> {
     benches.push(Box::new(far::Far));
     benches.extend(ssh::benches());
     benches.extend(scp::benches());
+    benches.push(Box::new(tunnels_memory::TunnelsMemory));
+    benches.push(Box::new(sessions_memory::SessionsMemory));
+    benches.push(Box::new(fleet::Reconnects));
     benches.push(Box::new(sessions::Sessions));
     benches.push(Box::new(cores::Cores));
     benches
