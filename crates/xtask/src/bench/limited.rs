@@ -6,9 +6,10 @@
 use anyhow::Result;
 
 use super::measure::{Bench, Pace, Round, Running, Side, Wanted};
-use super::netns::{self, End, Link};
+use super::netns::{self, Congestion, End, Link};
 use super::row::{Against, Measured, Row, Sample, Unit};
 use super::stage::{Route, Server, Stage, number, tcp_words};
+use super::ways::TWO_HOP_COPY;
 
 /// Downloads beside the keystrokes.
 const BULK: &str = "8";
@@ -19,33 +20,52 @@ const KEYSTROKES: &str = "200";
 /// Keystrokes of one sample of a first look.
 const KEYSTROKES_QUICK: &str = "80";
 
-/// One rate, and the names of its rows.
+/// One kind of link, and the names of its rows.
 #[derive(Clone, Copy, Debug)]
 struct Limited {
     mbit: u64,
+    congestion: Congestion,
     p50: &'static str,
     p99: &'static str,
 }
 
-/// Both rates.
+/// All of them. On machines with bbr a plain copy hardly queues, so that there is less to win.
+const LIMITED: [Limited; 4] = [
+    Limited {
+        mbit: 50,
+        congestion: Congestion::Cubic,
+        p50: "echo-50mbit-p50",
+        p99: "echo-50mbit-p99",
+    },
+    Limited {
+        mbit: 200,
+        congestion: Congestion::Cubic,
+        p50: "echo-200mbit-p50",
+        p99: "echo-200mbit-p99",
+    },
+    Limited {
+        mbit: 50,
+        congestion: Congestion::Bbr,
+        p50: "echo-50mbit-bbr-p50",
+        p99: "echo-50mbit-bbr-p99",
+    },
+    Limited {
+        mbit: 200,
+        congestion: Congestion::Bbr,
+        p50: "echo-200mbit-bbr-p50",
+        p99: "echo-200mbit-bbr-p99",
+    },
+];
+
+/// One bench for each.
 pub(crate) fn benches() -> Vec<Box<dyn Bench>> {
-    vec![
-        Box::new(Limited {
-            mbit: 50,
-            p50: "echo-50mbit-p50",
-            p99: "echo-50mbit-p99",
-        }),
-        Box::new(Limited {
-            mbit: 200,
-            p50: "echo-200mbit-p50",
-            p99: "echo-200mbit-p99",
-        }),
-    ]
+    let boxed = |one| -> Box<dyn Bench> { Box::new(one) };
+    LIMITED.into_iter().map(boxed).collect()
 }
 
 impl Bench for Limited {
     fn rows(&self) -> Vec<Row> {
-        let against = Against::Counterpart("two-hop copy");
+        let against = Against::Counterpart(TWO_HOP_COPY);
         vec![
             Row::lower(self.p50, against, Unit::Milliseconds).marks(1.0, 0.6),
             Row::lower(self.p99, against, Unit::Milliseconds),
@@ -53,11 +73,11 @@ impl Bench for Limited {
     }
 
     fn missing(&self) -> Option<String> {
-        netns::missing()
+        netns::missing().or_else(|| self.congestion.missing())
     }
 
     fn set_up(&self, stage: &Stage, _wanted: &Wanted) -> Result<Box<dyn Running>> {
-        let link = Link::new(self.mbit)?;
+        let link = Link::new(self.mbit, self.congestion)?;
         let here = format!("{}:0", link.far_address());
         let far = link.at(End::Far, || {
             let target = stage.serve(&["target"])?;

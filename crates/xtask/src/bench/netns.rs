@@ -26,6 +26,7 @@ const DEVICE: &str = "bench0";
 /// Addresses nobody outside the namespaces sees.
 const CLIENT: Ipv4Addr = Ipv4Addr::new(10, 118, 0, 1);
 const FAR: Ipv4Addr = Ipv4Addr::new(10, 118, 0, 2);
+const NET: &str = "10.118.0.0/30";
 
 /// How long a packet may wait in a filter's queue before it is dropped, in milliseconds: what a decent router at
 /// the edge of a site holds. More would be a router with the disease that fair queueing was invented for, less
@@ -51,6 +52,33 @@ pub(crate) enum End {
     Far,
 }
 
+/// How the kernel finds out how fast it may send.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Congestion {
+    /// By the rate at which data arrives: it keeps the link's queue short by itself.
+    Bbr,
+    /// By losses: what Linux does unless somebody changed it. It fills the link's queue.
+    Cubic,
+}
+
+impl Congestion {
+    /// The kernel's word for it.
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Bbr => "bbr",
+            Self::Cubic => "cubic",
+        }
+    }
+
+    /// Why it cannot be had.
+    pub(crate) fn missing(self) -> Option<String> {
+        let path = "/proc/sys/net/ipv4/tcp_available_congestion_control";
+        let there = fs::read_to_string(path).unwrap_or_default();
+        let there = there.split_whitespace().any(|word| word == self.word());
+        (!there).then(|| format!("the kernel has no {}", self.word()))
+    }
+}
+
 /// Two namespaces and the link between them.
 #[derive(Debug)]
 pub(crate) struct Link {
@@ -59,12 +87,13 @@ pub(crate) struct Link {
 }
 
 impl Link {
-    /// With this many million bits per second in each direction.
+    /// With this many million bits per second in each direction. The congestion control is set, because the marks
+    /// must not depend on what this machine happens to use.
     ///
     /// # Errors
     ///
     /// When a part cannot be made; what was made until then is removed.
-    pub(crate) fn new(mbit: u64) -> Result<Self> {
+    pub(crate) fn new(mbit: u64, congestion: Congestion) -> Result<Self> {
         remove_leftovers();
         let link = Self {
             client: Namespace::new()?,
@@ -78,6 +107,11 @@ impl Link {
             ip(&format!("-n {name} address add {address}/30 dev {DEVICE}"))?;
             ip(&format!("-n {name} link set {DEVICE} up"))?;
             ip(&format!("-n {name} link set lo up"))?;
+            // A namespace may only be given the congestion controls that the machine allows everybody; a route, any.
+            let control = congestion.word();
+            ip(&format!(
+                "-n {name} route replace {NET} dev {DEVICE} scope link src {address} congctl {control}"
+            ))?;
             tc(&filter(name, DEVICE, mbit))?;
         }
         Ok(link)
@@ -357,7 +391,7 @@ mod tests {
             assert!(!reason.is_empty());
             return;
         }
-        let link = Link::new(100).unwrap();
+        let link = Link::new(100, Congestion::Cubic).unwrap();
         let names = [&link.client, &link.far].map(|one| Path::new(NAMED).join(&one.name));
         assert!(names.iter().all(|name| name.exists()));
         let listener = link

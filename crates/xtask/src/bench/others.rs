@@ -1,13 +1,15 @@
-//! Programs that people use for the same purpose, where they are installed: chisel, frp, rathole, wstunnel.
+//! Programs that people use for the same purpose, where they are installed: chisel, frp, rathole, wstunnel; and socat.
 //!
 //! Each is set up as its own documentation says, so that the path is kedge's: the server's side dials out to a hub,
-//! the person's side reaches the hub, both encrypted, and the hub joins the two.
+//! the person's side reaches the hub, both encrypted, and the hub joins the two. socat only copies between `ssh` and
+//! the sshd: the least that a `ProxyCommand` can do.
 //!
 //! ```text
 //!           person's side          hub              server's side
 //! chisel    client stdio:    ──► server ◄──       client R:           its own SSH inside HTTP
 //! frp       frpc visitor     ──► frps   ◄──       frpc stcp           TLS, yamux
 //! rathole   (none: plain TCP) ─► server ◄──       client              TLS; the person's side is not encrypted
+//! socat     STDIO ───────────────────────────────► sshd               nothing
 //! wstunnel  client stdio://  ──► server ◄──       client -R           WebSocket over TLS
 //! ```
 
@@ -43,6 +45,8 @@ pub(crate) enum Program {
     Frp,
     /// <https://github.com/rathole-org/rathole>
     Rathole,
+    /// <http://www.dest-unreach.org/socat/>
+    Socat,
     /// <https://github.com/erebe/wstunnel>
     Wstunnel,
 }
@@ -77,6 +81,7 @@ impl Program {
             Self::Chisel => "chisel",
             Self::Frp => "frp",
             Self::Rathole => "rathole",
+            Self::Socat => "socat",
             Self::Wstunnel => "wstunnel",
         }
     }
@@ -87,6 +92,7 @@ impl Program {
             Self::Chisel => &["chisel"],
             Self::Frp => &["frps", "frpc"],
             Self::Rathole => &["rathole", "openssl"],
+            Self::Socat => &["socat"],
             Self::Wstunnel => &["wstunnel"],
         };
         let absent = |program: &&&str| machine::find_program(program).is_none();
@@ -122,6 +128,7 @@ impl Program {
             Self::Chisel => chisel(site),
             Self::Frp => frp(site),
             Self::Rathole => rathole(site)?,
+            Self::Socat => socat(site),
             Self::Wstunnel => wstunnel(site),
         };
         for (name, content) in &plan.files {
@@ -143,7 +150,7 @@ impl Program {
                     part.log_tail()
                 );
             }
-            Ok(greets(site.open))
+            Ok(greets(plan.begins))
         })?;
         Ok(Started {
             entry: plan.entry,
@@ -168,6 +175,8 @@ struct Site {
 struct Plan {
     files: Vec<(&'static str, String)>,
     parts: Vec<Vec<String>>,
+    /// Where the sshd answers once all parts are up.
+    begins: SocketAddr,
     entry: Entry,
 }
 
@@ -188,6 +197,7 @@ fn chisel(site: &Site) -> Plan {
             ]),
             words(&["chisel", "client", &url, &format!("R:{open}:{sshd}")]),
         ],
+        begins: open,
         entry: Entry::ProxyCommand(format!("chisel client {url} stdio:{open}")),
     }
 }
@@ -228,6 +238,7 @@ fn frp(site: &Site) -> Plan {
             words(&["frpc", "-c", "agent.toml"]),
             words(&["frpc", "-c", "visitor.toml"]),
         ],
+        begins: open,
         entry: Entry::Address(open),
     }
 }
@@ -257,8 +268,18 @@ fn rathole(site: &Site) -> Result<Plan> {
             words(&["rathole", "--server", "server.toml"]),
             words(&["rathole", "--client", "client.toml"]),
         ],
+        begins: site.open,
         entry: Entry::Address(site.open),
     })
+}
+
+fn socat(site: &Site) -> Plan {
+    Plan {
+        files: Vec::new(),
+        parts: Vec::new(),
+        begins: site.sshd,
+        entry: Entry::ProxyCommand(format!("socat STDIO TCP:{},nodelay", site.sshd)),
+    }
 }
 
 fn wstunnel(site: &Site) -> Plan {
@@ -278,6 +299,7 @@ fn wstunnel(site: &Site) -> Plan {
                 &url,
             ]),
         ],
+        begins: open,
         entry: Entry::ProxyCommand(format!(
             "wstunnel client --log-lvl OFF -L stdio://{open} {url}"
         )),
@@ -339,6 +361,7 @@ mod tests {
             Program::Chisel,
             Program::Frp,
             Program::Rathole,
+            Program::Socat,
             Program::Wstunnel,
         ] {
             if let Some(reason) = program.missing() {

@@ -49,7 +49,7 @@ struct Comparison {
 const ADDED: &str = "ssh-true-added";
 
 /// All comparisons.
-const COMPARISONS: [Comparison; 6] = [
+const COMPARISONS: [Comparison; 7] = [
     Comparison {
         way: Way::Direct,
         words: "direct ssh",
@@ -91,6 +91,13 @@ const COMPARISONS: [Comparison; 6] = [
         down: "ssh-cat-down-rathole",
         up: "ssh-cat-up-rathole",
         whole: "ssh-true-rathole",
+    },
+    Comparison {
+        way: Way::Through(Program::Socat),
+        words: "socat, which only copies",
+        down: "ssh-cat-down-socat",
+        up: "ssh-cat-up-socat",
+        whole: "ssh-true-socat",
     },
 ];
 
