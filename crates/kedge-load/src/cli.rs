@@ -6,10 +6,12 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use clap::{Args, Parser, Subcommand};
+use tokio::runtime::Builder;
 
 use crate::client::ClientArgs;
+use crate::fleet::FleetArgs;
 use crate::target::Target;
-use crate::{client, delay, line, relay, server};
+use crate::{client, defaults, delay, fleet, line, relay, server};
 
 /// Programs that the benchmark drives kedge with.
 #[derive(Debug, Parser)]
@@ -38,6 +40,8 @@ enum Command {
         #[command(flatten)]
         listen: Listen,
     },
+    /// Is thousands of agents that join a hub and stay connected.
+    Fleet(Box<FleetArgs>),
     /// Copies connections to another address: one hop of what a tunnel is compared with.
     Relay {
         /// Where connections go.
@@ -70,7 +74,17 @@ pub fn run(cli: Cli) -> ExitCode {
 }
 
 fn run_command(command: Command) -> Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
+    let threads = match &command {
+        Command::Fleet(arguments) => arguments.threads().get(),
+        _ => 1,
+    };
+    let mut builder = match threads {
+        1 => Builder::new_current_thread(),
+        _ => Builder::new_multi_thread(),
+    };
+    let runtime = builder
+        .worker_threads(threads)
+        .max_blocking_threads(defaults::BLOCKING_THREADS)
         .enable_all()
         .build()
         .context("cannot start")?;
@@ -93,6 +107,7 @@ fn run_command(command: Command) -> Result<()> {
                 };
                 server::run(listen.listen, |stream| delay::serve(stream, line)).await
             }
+            Command::Fleet(arguments) => fleet::run(*arguments).await,
             Command::Relay { to, listen } => {
                 server::run(listen.listen, |stream| relay::serve(stream, to)).await
             }

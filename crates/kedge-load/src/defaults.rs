@@ -49,3 +49,22 @@ pub const CARRYING: usize = 16;
 
 /// Pieces under way on a delayed link in each direction: half the bytes' bound even when a piece is one TLS record.
 pub const DELAY_PIECES: usize = 2048;
+
+/// Agents of a fleet that join at once: as many handshakes as a hub has under way.
+pub const JOINING: usize = 256;
+
+/// Time for one agent to join, with everything a busy hub may ask it to wait for.
+pub const JOIN_TIME: Duration = Duration::from_secs(120);
+
+/// Time after the hub's restart after which an agent that is not back is lost: four times the longest pause between two
+/// dials.
+pub const LOST_AFTER: Duration = Duration::from_secs(120);
+
+/// Time between two looks at a fleet: what its times are exact to.
+pub const LOOK: Duration = Duration::from_millis(10);
+
+/// Open files of a fleet beside its tunnels: an agent has two connections while it reports, and only some do so at once.
+pub const SPARE_FILES: u64 = 512;
+
+/// Threads for what blocks: standard input has one, and the host keys are a small file in memory.
+pub const BLOCKING_THREADS: usize = 3;

@@ -16,6 +16,7 @@ pub mod cli;
 pub mod client;
 pub mod defaults;
 pub mod delay;
+pub mod fleet;
 pub mod line;
 pub mod order;
 pub mod relay;
