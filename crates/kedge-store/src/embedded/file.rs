@@ -5,7 +5,6 @@ use std::fs::{DirBuilder, File, OpenOptions, Permissions, TryLockError};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use kedge_api::ResourceVersion;
 use kedge_api::defaults::SPAN_MAX;
@@ -16,6 +15,7 @@ use super::apply::version_of;
 use super::history::History;
 use super::view::{Meta, Objects};
 use crate::defaults::WAL_BYTES;
+use crate::raw::Snapshot;
 
 /// Why a store cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -349,7 +349,7 @@ fn load(
         objects
             .entry(kind)
             .or_default()
-            .insert(name, Arc::new(object));
+            .insert(name, Snapshot::of(&object));
     }
     Ok((objects, meta, version))
 }

@@ -1,7 +1,7 @@
 //! The objects in memory, what happened to them lately, and who wants to know.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -12,7 +12,7 @@ use crate::defaults::{BOOKMARK_EVERY, WATCHERS_MAX};
 use crate::error::StoreError;
 use crate::raw::{
     Change, Happening, Kind, MetaKey, RawList, RawWatch, RawWatchSender, Snapshot, WatchFrom,
-    labels, select,
+    select,
 };
 
 /// Objects by the plural of their kind and their name.
@@ -100,7 +100,8 @@ impl View {
             (state.all(kind), state.version)
         };
         // Selecting parses labels, so it is done after the lock is given back.
-        let selected = |object: &Snapshot| selector.is_empty() || selector.matches(&labels(object));
+        let selected =
+            |object: &Snapshot| selector.is_empty() || selector.matches(&object.labels());
         RawList {
             version,
             items: items.into_iter().filter(selected).collect(),
@@ -230,12 +231,12 @@ impl State {
             .or_default();
         match &event.happening.change {
             Change::Added(object) | Change::Modified { after: object, .. } => {
-                if let Some(name) = name(object) {
-                    objects.insert(name, Arc::clone(object));
+                if let Some(name) = object.name() {
+                    objects.insert(name, object.clone());
                 }
             }
             Change::Deleted(object) => {
-                if let Some(name) = name(object) {
+                if let Some(name) = object.name() {
                     objects.remove(&name);
                 }
             }
@@ -267,11 +268,4 @@ impl State {
             }
         });
     }
-}
-
-fn name(object: &serde_json::Value) -> Option<String> {
-    object
-        .pointer("/metadata/name")?
-        .as_str()
-        .map(ToOwned::to_owned)
 }

@@ -238,13 +238,14 @@ impl Writer {
         };
         let (after, answer) = match &change {
             Change::Added(object) | Change::Modified { after: object, .. } => {
-                (Some(Arc::clone(object)), Arc::clone(object))
+                (Some(object.clone()), object.clone())
             }
-            Change::Deleted(object) => (None, Arc::clone(object)),
-            Change::Bookmark => (current.clone(), current.unwrap_or_default()),
+            Change::Deleted(object) => (None, object.clone()),
+            // No write comes to that.
+            Change::Bookmark => (current.clone(), current.ok_or(StoreError::Closed)?),
         };
-        // About what the event holds in memory; the object before is shared with the event before.
-        let bytes = answer.to_string().len();
+        // What the event holds in memory; the object before is shared with the event before.
+        let bytes = answer.text().len();
         batch.version = version;
         batch.objects.insert(key, after);
         batch.events.push(Past {
@@ -277,7 +278,7 @@ impl Writer {
                         "INSERT INTO objects (kind, name, version, body) VALUES (?1, ?2, ?3, ?4)
                          ON CONFLICT (kind, name) DO UPDATE SET version = ?3, body = ?4",
                     )?
-                    .execute((kind.plural, name, signed(batch.version), object.to_string()))?,
+                    .execute((kind.plural, name, signed(batch.version), object.text()))?,
                 None => transaction
                     .prepare_cached("DELETE FROM objects WHERE kind = ?1 AND name = ?2")?
                     .execute((kind.plural, name))?,
