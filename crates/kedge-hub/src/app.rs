@@ -6,9 +6,10 @@ use kedge_api::{
     HubId, Line,
     rest::{Discovery, IssuerInfo},
 };
+use kedge_proto::SharedBudget;
 use kedge_service::{Readiness, Shards, Shutdown};
 use kedge_store::SharedStore;
-use kedge_tunnel::CertificatePin;
+use kedge_tunnel::{CertificatePin, LinkConfig};
 use tokio::sync::Semaphore;
 
 use crate::{
@@ -53,6 +54,8 @@ pub struct Inner {
     pub epoch: Epoch,
     /// Which server is reached how.
     pub tunnels: Registry<kedge_api::ServerName, Tunnel>,
+    /// What the streams of all links may hold.
+    pub budget: SharedBudget,
     /// How that gets into the store.
     pub presence: Presence,
     /// Connections of people, so that one of them cannot take every place of the port.
@@ -108,6 +111,7 @@ impl App {
             policies: Policies::default(),
             epoch: Epoch::default(),
             tunnels: Registry::new(),
+            budget: SharedBudget::new(settings.tunnel.budget),
             presence: Presence::default(),
             clients: Quota::new(
                 settings.limits.connections,
@@ -152,6 +156,20 @@ impl App {
             shutdown,
             settings,
         }))
+    }
+
+    /// What a link with at most so many streams may.
+    #[must_use]
+    pub fn link_config(&self, max_streams: u32) -> LinkConfig {
+        let tunnel = &self.settings.tunnel;
+        LinkConfig {
+            max_streams,
+            budget: tunnel.link_budget,
+            shared: Some(self.budget.clone()),
+            initial_window: tunnel.window,
+            window_cap: tunnel.window_max,
+            ..LinkConfig::default()
+        }
     }
 
     /// What the hub tells everybody about itself.

@@ -12,7 +12,7 @@ use kedge_service::{
     Activated, ConfigError, Failure, LogHandle, Notifier, Shards, Shutdown, Signal, Signals,
     logging, reference,
 };
-use tracing::{error, info};
+use tracing::{error, info, warn};
 use zeroize::Zeroizing;
 
 use crate::{
@@ -164,6 +164,7 @@ fn run(path: &Path) -> Result<(), Failure> {
     let log = logging::init(&settings.log).map_err(|error| Failure::from_error(&error))?;
     // The second of two installations would fail and change nothing: there is one provider in this build.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    open_files(&settings);
     let unable = |error: io::Error| Failure::new(format!("cannot start the runtime: {error}"));
     // This thread accepts, keeps the books and watches; the shards carry what was accepted.
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -177,6 +178,22 @@ fn run(path: &Path) -> Result<(), Failure> {
     threads.end();
     runtime.shutdown_timeout(defaults::CUT);
     result
+}
+
+/// Sees to it that there are descriptors for all connections that are allowed, and says when there are not.
+fn open_files(settings: &Settings) {
+    let needed = u64::from(settings.limits.connections)
+        .saturating_add(defaults::OVERFLOW_CONNECTIONS as u64)
+        .saturating_add(defaults::OTHER_FILES);
+    match kedge_service::descriptors::raise() {
+        Ok(Some(allowed)) if allowed < needed => warn!(
+            allowed,
+            needed,
+            "fewer files may be open than limits.connections needs; raise LimitNOFILE= of the unit, or lower that"
+        ),
+        Ok(_) => {}
+        Err(error) => warn!(%error, "the limit of open files cannot be raised"),
+    }
 }
 
 async fn serve(

@@ -13,6 +13,9 @@ pub const THREADS_MAX: u16 = 1024;
 /// [`HEADER_BYTES`] more for the seconds in which somebody sends a head as long as it may be.
 pub const CONNECTIONS: u32 = 10_000;
 
+/// Files that are open besides connections: the store, listeners, the log, and the runtimes of 64 threads.
+pub const OTHER_FILES: u64 = 256;
+
 /// Connections beyond [`CONNECTIONS`] that are still told `503` and when to come back; beyond these the socket is
 /// closed without a word, because saying anything costs a TLS handshake.
 pub const OVERFLOW_CONNECTIONS: usize = 64;
@@ -198,6 +201,33 @@ pub const ADMISSION_TRIES: u32 = 16;
 
 /// How often it is looked whether the sessions of a tunnel that was revoked have been told, for [`LAST_WORDS`] at most.
 pub const REVOKE_LOOK: Duration = Duration::from_millis(10);
+
+// --- Tunnels ---------------------------------------------------------------------------------------------------
+
+/// KiB that a stream's end may be sent ahead of its reader at first: 20 MiB/s at 50 ms. What the tunnel takes by itself.
+pub const WINDOW_KIB: u32 = 1024;
+
+/// KiB that a window grows to: 80 MiB/s at 50 ms, twice OpenSSH's own channel window, so that more would seldom be used.
+pub const WINDOW_MAX_KIB: u32 = 4096;
+
+/// Least that may be configured: what every stream may send before it was answered.
+pub const WINDOW_KIB_MIN: u32 = 64;
+
+/// Most that may be configured, 64 MiB: 10 Gbit/s at 50 ms.
+pub const WINDOW_KIB_MAX: u32 = 65_536;
+
+/// MiB that all streams of a link may hold: eight of them at their largest window.
+pub const LINK_BUDGET_MIB: u32 = 32;
+
+/// Most that may be configured, 64 GiB: a typing error is told.
+pub const LINK_BUDGET_MIB_MAX: u32 = 65_536;
+
+/// MiB that all links may hold together: five hundred sessions with the window they begin with, both ways; the further
+/// ones are slower over a long way, and lose nothing.
+pub const BUDGET_MIB: u32 = 1024;
+
+/// Most that may be configured, a TiB: a typing error is told.
+pub const BUDGET_MIB_MAX: u32 = 1_048_576;
 
 // --- History ---------------------------------------------------------------------------------------------------
 

@@ -8,7 +8,6 @@ use std::sync::{Arc, Mutex};
 
 use kedge_api::{AccessPolicy, LabelSelector};
 use kedge_store::{Kind, Snapshot, Store, StoreError};
-use serde::Deserialize as _;
 
 use crate::sync::locked;
 
@@ -50,7 +49,7 @@ impl Policies {
             && cached
                 .iter()
                 .zip(&raw.items)
-                .all(|(entry, item)| Arc::ptr_eq(&entry.snapshot, item));
+                .all(|(entry, item)| entry.snapshot.is_same(item));
         if same {
             return Ok(cached);
         }
@@ -58,25 +57,20 @@ impl Policies {
         let mut known = cached.iter().peekable();
         let mut fresh = Vec::with_capacity(raw.items.len());
         for snapshot in raw.items {
-            let name = snapshot
-                .pointer("/metadata/name")
-                .and_then(|name| name.as_str())
-                .unwrap_or_default();
+            let name = snapshot.name().unwrap_or_default();
             while known
-                .next_if(|entry| entry.policy.metadata.name.as_str() < name)
+                .next_if(|entry| entry.policy.metadata.name.as_str() < name.as_str())
                 .is_some()
             {}
             let reused = known
-                .next_if(|entry| Arc::ptr_eq(&entry.snapshot, &snapshot))
+                .next_if(|entry| entry.snapshot.is_same(&snapshot))
                 .map(|entry| Arc::clone(&entry.policy));
             let policy = match reused {
                 Some(policy) => policy,
-                None => Arc::new(AccessPolicy::deserialize(&*snapshot).map_err(|error| {
-                    StoreError::Unreadable {
-                        kind,
-                        name: name.to_owned(),
-                        cause: error.to_string(),
-                    }
+                None => Arc::new(snapshot.read().map_err(|error| StoreError::Unreadable {
+                    kind,
+                    name,
+                    cause: error.to_string(),
                 })?),
             };
             fresh.push(Entry { snapshot, policy });

@@ -1,20 +1,21 @@
 //! An agent's link: how it comes into the registry, what it may do there, and how it goes.
 
-use std::{net::IpAddr, time::Duration};
+use std::{net::IpAddr, pin::Pin, time::Duration};
 
 use kedge_api::{AgentPublicKey, Line, Server, ServerName, Uid};
 use kedge_service::{Shard, Stage};
-use kedge_tunnel::{
-    CloseReason, Link, LinkConfig, LinkDriver, LinkEnd, PendingUpgrade, RefuseCode, Side,
-};
-use tokio::{
-    io::{AsyncRead, AsyncWrite},
-    time::timeout,
-};
+use kedge_tunnel::{CloseReason, Link, LinkEnd, PendingUpgrade, RefuseCode, Side};
+use tokio::time::timeout;
 use tracing::{info, warn};
 
 use crate::{
-    app::App, defaults, handover::Passage, http::Agent, presence::Live, registry::Departure,
+    app::App,
+    defaults,
+    handover::Passage,
+    http::Agent,
+    metrics,
+    presence::Live,
+    registry::{Departure, Generation},
 };
 
 /// The way to a server.
@@ -32,24 +33,61 @@ pub struct Tunnel {
     pub live: Live,
 }
 
-/// Serves an agent's link to its end. `held` is given back when the link is up: what the admission costs.
+/// A link that is up and in the registry.
+struct Up {
+    name: ServerName,
+    link: Link,
+    run: Running,
+    generation: Generation,
+    gauge: metrics::Held,
+}
+
+/// What moves a link's bytes, to its end.
+pub(crate) type Running = Pin<Box<dyn Future<Output = LinkEnd> + Send>>;
+
+/// Serves an agent's link to its end. `admission` is given back when the link is up: what the admission costs; `place`
+/// at its end.
+///
+/// The beginning has a box of its own, and so has the link: thousands of tunnels wait all day, and each holds what it
+/// waits with and not what it began with.
 ///
 /// # Cancel safety
 /// When dropped, the link ends as if the connection had broken.
-pub async fn serve<H>(app: App, agent: Agent, pending: PendingUpgrade, passage: Passage, held: H) {
+pub fn serve<H: Send + 'static, P: Send + 'static>(
+    app: App,
+    agent: Agent,
+    pending: PendingUpgrade,
+    passage: Passage,
+    admission: H,
+    place: P,
+) -> impl Future<Output = ()> + Send + 'static {
+    let beginning = Box::pin(begin(app.clone(), agent, pending, passage, admission));
+    async move {
+        if let Some(up) = beginning.await {
+            stay(&app, up).await;
+        }
+        drop(place);
+    }
+}
+
+async fn begin<H>(
+    app: App,
+    agent: Agent,
+    pending: PendingUpgrade,
+    passage: Passage,
+    admission: H,
+) -> Option<Up> {
     let protocol = pending.protocol();
     let websocket = match pending.websocket().await {
         Ok(websocket) => websocket,
         Err(error) => {
             tracing::debug!(%error, "an agent's tunnel did not begin");
-            return;
+            return None;
         }
     };
-    let config = LinkConfig {
-        max_streams: defaults::STREAMS_PER_AGENT,
-        ..LinkConfig::default()
-    };
+    let config = app.link_config(defaults::STREAMS_PER_AGENT);
     let (link, driver) = Link::new(websocket, Side::Server, config);
+    let run = Box::pin(driver.run());
     let name = agent.server.name();
     let tunnel = Tunnel {
         link: link.clone(),
@@ -73,10 +111,26 @@ pub async fn serve<H>(app: App, agent: Agent, pending: PendingUpgrade, passage: 
     }
     app.presence.mark(name.clone());
     let gauge = app.metrics.tunnel();
-    drop(held);
+    drop(admission);
     info!(server = %name, from = %agent.from, protocol, "agent connected");
+    Some(Up {
+        name,
+        link,
+        run,
+        generation,
+        gauge,
+    })
+}
 
-    let end = drive(driver, steer(&app, &link)).await;
+async fn stay(app: &App, up: Up) {
+    let Up {
+        name,
+        link,
+        run,
+        generation,
+        gauge,
+    } = up;
+    let end = drive(run, steer(app, &link)).await;
     drop(gauge);
     let departure = app.tunnels.unregister(&name, generation);
     if departure == Departure::Gone {
@@ -135,11 +189,7 @@ async fn is_foreign(app: &App, name: &ServerName, tunnel: &Tunnel) -> bool {
 
 /// Runs a link to its end. `steer` ends when it has closed the link, or when there is nothing left to steer; a peer
 /// that then does not let go is dropped.
-pub(crate) async fn drive<S>(driver: LinkDriver<S>, steer: impl Future<Output = ()>) -> LinkEnd
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
-    let mut run = Box::pin(driver.run());
+pub(crate) async fn drive(mut run: Running, steer: impl Future<Output = ()>) -> LinkEnd {
     tokio::select! {
         end = &mut run => return end,
         () = steer => {}

@@ -16,6 +16,7 @@
 pub mod admin;
 pub mod config;
 pub mod defaults;
+pub mod descriptors;
 pub mod files;
 pub mod listen;
 pub mod logging;

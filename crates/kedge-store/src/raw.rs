@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use kedge_api::{LabelSelector, Labels, Resource, ResourceVersion, Time};
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
 
@@ -42,8 +43,24 @@ impl Snapshot {
         serde_json::from_str(&self.0).unwrap_or_default()
     }
 
+    /// The object as one of its type.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn read<R: DeserializeOwned>(&self) -> Result<R, serde_json::Error> {
+        // The second way says what is wrong by what it is and not by where it stands in a text that nobody wrote.
+        serde_json::from_str(&self.0).or_else(|_| R::deserialize(self.tree()))
+    }
+
+    /// Whether both are the very same version of one object, which is known without a look at them.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
     /// The object's name; none when it is unreadable.
-    pub(crate) fn name(&self) -> Option<String> {
+    #[must_use]
+    pub fn name(&self) -> Option<String> {
         #[derive(Deserialize)]
         struct Named {
             metadata: NamedMetadata,
@@ -372,7 +389,8 @@ mod tests {
         assert_eq!(snapshot.name().unwrap(), "web01");
         assert_eq!(snapshot.labels().len(), 1);
         let clone = snapshot.clone();
-        assert!(Arc::ptr_eq(&clone.0, &snapshot.0), "kept once");
+        assert!(clone.is_same(&snapshot), "kept once");
+        assert!(!Snapshot::of(&object).is_same(&snapshot));
         for odd in [
             json!(null),
             json!([]),

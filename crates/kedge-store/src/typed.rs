@@ -238,9 +238,7 @@ fn with_version<R: Resource>(mut object: R, version: ResourceVersion) -> R {
 }
 
 fn typed<R: Resource>(object: &Snapshot) -> Result<R, StoreError> {
-    // The second way says what is wrong by what it is and not by where it stands in a text that nobody wrote.
-    let read = serde_json::from_str(object.text()).or_else(|_| R::deserialize(object.tree()));
-    read.map_err(|error| StoreError::Unreadable {
+    object.read().map_err(|error| StoreError::Unreadable {
         kind: Kind::of::<R>(),
         name: object.name().unwrap_or_else(|| "?".to_owned()),
         cause: error.to_string(),

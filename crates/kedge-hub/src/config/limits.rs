@@ -1,4 +1,4 @@
-//! `[session]`, `[limits]`, `[history]`, `[shutdown]`: how long and how much.
+//! `[session]`, `[limits]`, `[tunnel]`, `[history]`, `[shutdown]`: how long and how much.
 
 use std::time::Duration;
 
@@ -36,6 +36,27 @@ pub struct LimitsConfig {
     pub sessions: u32,
     /// Live sessions of one person.
     pub sessions_per_person: u32,
+}
+
+/// How far the ends of a stream may run ahead of each other, and what the hub holds for that.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct TunnelConfig {
+    /// KiB that the hub takes ahead of a stream's reader from the beginning, from 64 to 65536. A stream passes at most so
+    /// much in a round trip until its window has grown.
+    #[schemars(range(min = 64, max = 65536))]
+    pub window_kib: u32,
+    /// KiB that a stream's window grows to when its bandwidth and its round trip ask for more; at least `window-kib`, at
+    /// most 65536.
+    #[schemars(range(min = 64, max = 65536))]
+    pub window_max_kib: u32,
+    /// MiB that all streams of one link may hold in the hub, beyond 64 KiB that each may always. When they are promised,
+    /// no window of that link grows, and new streams begin with 64 KiB.
+    #[schemars(range(min = 1, max = 65536))]
+    pub link_budget_mib: u32,
+    /// MiB that the streams of all links together may; at least `link-budget-mib`.
+    #[schemars(range(min = 1, max = 1048576))]
+    pub budget_mib: u32,
 }
 
 /// What the hub remembers of sessions that were.
@@ -81,6 +102,19 @@ pub struct Limits {
     pub sessions: u32,
     /// Sessions of one principal.
     pub sessions_per_principal: u32,
+}
+
+/// How much streams may hold, bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TunnelSettings {
+    /// A stream's window at first.
+    pub window: u64,
+    /// What it may grow to.
+    pub window_max: u64,
+    /// Of all streams of one link.
+    pub link_budget: u64,
+    /// Of all links.
+    pub budget: u64,
 }
 
 /// What is remembered of sessions.
@@ -135,6 +169,33 @@ impl LimitsConfig {
     }
 }
 
+impl TunnelConfig {
+    pub(super) fn settle(self, source: &Source) -> Result<TunnelSettings, ConfigError> {
+        let within = |key: &str, value: u32, least: u32, most: u32| {
+            let problem = format!("must be from {least} to {most}");
+            if (least..=most).contains(&value) {
+                Ok(u64::from(value))
+            } else {
+                Err(source.refuse(key, problem))
+            }
+        };
+        let (least, most) = (defaults::WINDOW_KIB_MIN, defaults::WINDOW_KIB_MAX);
+        let window = within("tunnel.window-kib", self.window_kib, least, most)?;
+        let (key, from) = ("tunnel.window-max-kib", self.window_kib);
+        let window_max = within(key, self.window_max_kib, from, most)?;
+        let (key, most) = ("tunnel.link-budget-mib", defaults::LINK_BUDGET_MIB_MAX);
+        let link_budget = within(key, self.link_budget_mib, 1, most)?;
+        let (key, most) = ("tunnel.budget-mib", defaults::BUDGET_MIB_MAX);
+        let budget = within(key, self.budget_mib, self.link_budget_mib, most)?;
+        Ok(TunnelSettings {
+            window: window << 10,
+            window_max: window_max << 10,
+            link_budget: link_budget << 20,
+            budget: budget << 20,
+        })
+    }
+}
+
 impl HistoryConfig {
     pub(super) fn settle(self, source: &Source) -> Result<HistorySettings, ConfigError> {
         if self.days == 0 || self.days > defaults::HISTORY_DAYS_MAX {
@@ -168,6 +229,17 @@ impl Default for LimitsConfig {
             handshakes: defaults::HANDSHAKES,
             sessions: defaults::SESSIONS,
             sessions_per_person: defaults::SESSIONS_PER_PRINCIPAL,
+        }
+    }
+}
+
+impl Default for TunnelConfig {
+    fn default() -> Self {
+        Self {
+            window_kib: defaults::WINDOW_KIB,
+            window_max_kib: defaults::WINDOW_MAX_KIB,
+            link_budget_mib: defaults::LINK_BUDGET_MIB,
+            budget_mib: defaults::BUDGET_MIB,
         }
     }
 }

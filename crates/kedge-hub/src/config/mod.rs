@@ -27,7 +27,7 @@ use serde::Deserialize;
 pub use issuers::{IssuerConfig, IssuerSettings};
 pub use limits::{
     HistoryConfig, HistorySettings, Limits, LimitsConfig, SessionConfig, SessionSettings,
-    ShutdownConfig, ShutdownTimes,
+    ShutdownConfig, ShutdownTimes, TunnelConfig, TunnelSettings,
 };
 pub use people::{Admins, AdminsConfig, LoginConfig, PersonConfig};
 pub use tls::{TlsConfig, TlsMode};
@@ -70,6 +70,8 @@ pub struct Config {
     pub session: SessionConfig,
     /// How much at once.
     pub limits: LimitsConfig,
+    /// How far the ends of a stream may run ahead of each other.
+    pub tunnel: TunnelConfig,
     /// What the hub remembers of sessions that were.
     pub history: HistoryConfig,
     /// How the hub stops.
@@ -106,6 +108,8 @@ pub struct Settings {
     pub threads: NonZeroUsize,
     /// Limits.
     pub limits: Limits,
+    /// How much streams may hold.
+    pub tunnel: TunnelSettings,
     /// How long sessions last.
     pub session: SessionSettings,
     /// What is remembered of them.
@@ -165,6 +169,7 @@ impl Config {
             suffix,
             threads: threads(self.threads, source)?,
             limits: self.limits.settle(source)?,
+            tunnel: self.tunnel.settle(source)?,
             session: self.session.settle(source)?,
             history: self.history.settle(source)?,
             shutdown: self.shutdown.settle(),
@@ -210,6 +215,7 @@ impl Default for Config {
             people: Vec::new(),
             session: SessionConfig::default(),
             limits: LimitsConfig::default(),
+            tunnel: TunnelConfig::default(),
             history: HistoryConfig::default(),
             shutdown: ShutdownConfig::default(),
             log: LogConfig::default(),

@@ -20,6 +20,13 @@ fn settle(text: &str) -> Result<Settings, String> {
 fn an_empty_file_is_a_hub_that_refuses_people() {
     let settings = settle("").unwrap();
     assert_eq!(settings.listen.port(), 8443);
+    let tunnel = kedge_tunnel::LinkConfig::default();
+    assert_eq!(
+        (settings.tunnel.window, settings.tunnel.window_max),
+        (tunnel.initial_window, tunnel.window_cap),
+        "what the tunnel does by itself"
+    );
+    assert_eq!(settings.tunnel.link_budget, tunnel.budget);
     assert!(settings.admin_listen.ip().is_loopback());
     assert_eq!(settings.threads, kedge_service::shards::cores());
     assert!(settings.roster.people.is_empty());
@@ -74,6 +81,11 @@ fn everything_that_can_be_said() {
         token-sha256 = "{HASH}"
         groups = ["dev"]
         claims = {{ preferred_username = "alice", level = 3, tags = ["a"] }}
+        [tunnel]
+        window-kib = 64
+        window-max-kib = 16384
+        link-budget-mib = 64
+        budget-mib = 64
         [limits]
         connections = 5
         sessions-per-person = 2
@@ -94,6 +106,13 @@ fn everything_that_can_be_said() {
     assert_eq!(settings.session.token_grace, Some(Duration::ZERO));
     assert_eq!(settings.history.age, 7 * 24 * 60 * 60 * second);
     assert_eq!(settings.threads.get(), 3);
+    let wanted = TunnelSettings {
+        window: 64 << 10,
+        window_max: 16 << 20,
+        link_budget: 64 << 20,
+        budget: 64 << 20,
+    };
+    assert_eq!(settings.tunnel, wanted);
     assert_eq!(settings.history.records, 0);
     assert_eq!(
         settings.roster.mapping.exceptions["bob@corp.example"],
@@ -383,6 +402,22 @@ fn each_mistake_about_an_issuer_names_its_place_and_says_what_to_do() {
         (
             "[limits]\nsession-seconds = 3".to_owned(),
             "unknown key `limits.session-seconds`",
+        ),
+        (
+            "[tunnel]\nwindow-kib = 63".to_owned(),
+            "`tunnel.window-kib`: must be from 64 to 65536",
+        ),
+        (
+            "[tunnel]\nwindow-kib = 512\nwindow-max-kib = 511".to_owned(),
+            "`tunnel.window-max-kib`: must be from 512 to 65536",
+        ),
+        (
+            "[tunnel]\nlink-budget-mib = 0".to_owned(),
+            "`tunnel.link-budget-mib`: must be from 1",
+        ),
+        (
+            "[tunnel]\nbudget-mib = 31".to_owned(),
+            "`tunnel.budget-mib`: must be from 32 to 1048576",
         ),
         (
             "threads = 0".to_owned(),

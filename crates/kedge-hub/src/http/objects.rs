@@ -338,7 +338,7 @@ pub(super) async fn delete<R: Exposed>(
     let write = Write::Delete(Kind::of::<R>(), name.clone(), precondition);
     let last = app.store.write(write).await?;
     audit::object_changed(person.actor(), audit::Verb::Deleted, R::SINGULAR, &name);
-    Ok(reply::json(StatusCode::OK, &*last))
+    Ok(reply::json(StatusCode::OK, &last.tree()))
 }
 
 /// The name in a path. What is no name names nothing, and the reader is told what is wrong with it.

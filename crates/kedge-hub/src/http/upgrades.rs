@@ -12,7 +12,7 @@ use axum::{
 };
 use kedge_api::{Status, StatusReason};
 use kedge_service::Stage;
-use kedge_tunnel::{Link, LinkConfig, PendingUpgrade, Side, UpgradeError};
+use kedge_tunnel::{Link, PendingUpgrade, Side, UpgradeError};
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::{
@@ -35,11 +35,8 @@ pub(super) async fn agent(State(app): State<App>, agent: Agent, request: Request
                 held,
                 passage,
             } = begun;
-            let task = app.clone();
-            app.shutdown.tasks().spawn("tunnel", async move {
-                tunnel::serve(task, agent, pending, passage, admission).await;
-                drop(held);
-            });
+            let work = tunnel::serve(app.clone(), agent, pending, passage, admission, held);
+            app.shutdown.tasks().spawn("tunnel", work);
             response
         }
         Err(failure) => failure.into_response(),
@@ -143,17 +140,14 @@ async fn client(
             return;
         }
     };
-    let config = LinkConfig {
-        max_streams: defaults::STREAMS_PER_CLIENT,
-        ..LinkConfig::default()
-    };
+    let config = app.link_config(defaults::STREAMS_PER_CLIENT);
     let (link, driver) = Link::new(websocket, Side::Server, config);
     let gauge = app.metrics.client();
     app.metrics.stage(Step::Upgrade, begun.elapsed());
     drop(admission);
     let who: Authenticated = person.who;
     let steer = session::serve(app.clone(), link.clone(), who.clone(), person.from, passage);
-    let end = tunnel::drive(driver, steer).await;
+    let end = tunnel::drive(Box::pin(driver.run()), steer).await;
     session::note_surplus(&app, &who, person.from, link.stats().surplus);
     tracing::debug!(from = %person.from, %end, "a person's connection ended");
     drop(gauge);
