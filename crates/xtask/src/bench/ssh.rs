@@ -48,6 +48,11 @@ struct Comparison {
 /// Milliseconds that kedge adds to a direct session.
 const ADDED: &str = "ssh-true-added";
 
+/// Milliseconds that kedge adds to a session whose `ProxyCommand` only copies. The stricter of the two: on a
+/// connection of its own `ssh` waits twice for a delayed acknowledgement (40 ms each, where the kernel delays them),
+/// because it sends small packets one after the other without `TCP_NODELAY`; over a pipe it does not.
+const ADDED_TO_COPY: &str = "ssh-true-added-socat";
+
 /// All comparisons.
 const COMPARISONS: [Comparison; 7] = [
     Comparison {
@@ -124,6 +129,10 @@ impl Bench for Comparison {
                 ]
             }
             Way::ProxyJump => vec![down.marks(1.0, 1.5), up.marks(1.0, 1.5), whole],
+            Way::Through(Program::Socat) => {
+                let added = Row::lower(ADDED_TO_COPY, Against::Nothing, Unit::Milliseconds);
+                vec![down, up, whole, added.marks(25.0, 10.0)]
+            }
             Way::Through(Program::Wstunnel) => vec![down.aim(1.0), up.aim(1.0), whole],
             Way::Through(_) => vec![down, up, whole],
         }
@@ -170,12 +179,17 @@ impl Running for Set {
             let both = round.both(|side| self.cat(side, direction, round.pace))?;
             found.push(Measured::new(row, Sample::pair(both.ours, both.theirs)));
         }
-        if round.wanted.any(&[self.what.whole, ADDED]) {
+        let added = match self.what.way {
+            Way::Direct => Some(ADDED),
+            Way::Through(Program::Socat) => Some(ADDED_TO_COPY),
+            Way::ProxyJump | Way::Through(_) => None,
+        };
+        let rows = added.into_iter().chain([self.what.whole]);
+        if rows.into_iter().any(|row| round.wanted.has(row)) {
             let (ours, theirs) = self.whole(round)?;
             found.push(Measured::new(self.what.whole, Sample::pair(ours, theirs)));
-            if self.what.way == Way::Direct {
-                found.push(Measured::new(ADDED, Sample::alone(ours - theirs)));
-            }
+            let more = Sample::alone(ours - theirs);
+            found.extend(added.map(|row| Measured::new(row, more)));
         }
         Ok(found)
     }
