@@ -71,7 +71,7 @@ impl Bench for Bulk {
 
     fn set_up(&self, stage: &Stage, _: &Wanted) -> Result<Box<dyn Running>> {
         let ways = Ways::start(stage)?;
-        let mib = ways.sample_mib(stage)?;
+        let mib = ways.sample_mib(stage, &[Side::Ours, Side::Theirs])?;
         Ok(Box::new(Run { ways, mib }))
     }
 }

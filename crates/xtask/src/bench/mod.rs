@@ -65,6 +65,9 @@ pub(crate) struct Arguments {
     /// Use the programs in this folder (kedge, kedge-hub, kedge-agent, kedge-load) instead of building them.
     #[arg(long, value_name = "FOLDER")]
     bins: Option<PathBuf>,
+    /// Write report.json and report.html here instead of in target/bench.
+    #[arg(long, value_name = "FOLDER")]
+    out: Option<PathBuf>,
 }
 
 /// Every bench there is, in the order of the report.
@@ -119,7 +122,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
         lines: found.lines,
         absent: found.absent,
     };
-    let page = report.write(&workspace.target.join("bench"))?;
+    let out = arguments.out.clone();
+    let page = report.write(&out.unwrap_or_else(|| workspace.target.join("bench")))?;
     print!("{}", table::table(&report));
     println!("report: {}", page.display());
     Ok(if report.failed() {
@@ -153,6 +157,37 @@ mod tests {
                 "{name}"
             );
         }
+    }
+
+    /// A row as docs/performance.md has it.
+    fn line(row: &Row) -> String {
+        let mark = |mark: Option<row::Mark>| mark.map(|mark| format!(" {mark}"));
+        let against = row.against.words().map(|words| format!(" {words}"));
+        format!(
+            "| `{}` | {} |{} |{} |{} |",
+            row.name,
+            row.unit,
+            against.unwrap_or_default(),
+            mark(row.must).unwrap_or_default(),
+            mark(row.aim).unwrap_or_default()
+        )
+    }
+
+    #[test]
+    fn the_page_has_these_rows_and_marks() {
+        let page = include_str!("../../../../docs/performance.md");
+        let (_, section) = page.split_once("\n## Rows and marks\n").unwrap();
+        let (section, _) = section.split_once("\n## ").unwrap();
+        let there: Vec<&str> = section
+            .lines()
+            .filter(|line| line.starts_with("| `"))
+            .collect();
+        let wanted: Vec<String> = rows().iter().map(line).collect();
+        assert!(
+            there == wanted,
+            "docs/performance.md, Rows and marks, should have\n{}",
+            wanted.join("\n")
+        );
     }
 
     #[test]

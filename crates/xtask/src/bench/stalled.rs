@@ -24,7 +24,7 @@ impl Bench for Stalled {
 
     fn set_up(&self, stage: &Stage, _: &Wanted) -> Result<Box<dyn Running>> {
         let ways = Ways::start(stage)?;
-        let mib = ways.sample_mib(stage)?;
+        let mib = ways.sample_mib(stage, &[Side::Ours])?;
         Ok(Box::new(Run { ways, mib }))
     }
 }

@@ -71,16 +71,18 @@ impl Ways {
         rate(&self.client(stage, side, &words)?)
     }
 
-    /// How many MiB make a sample of about a second for whichever way is faster.
-    pub(crate) fn sample_mib(&self, stage: &Stage) -> Result<u64> {
+    /// How many MiB make a sample of about a second for whichever of these is faster.
+    pub(crate) fn sample_mib(&self, stage: &Stage, sides: &[Side]) -> Result<u64> {
         let trial = Bulk {
             direction: "down",
             streams: 1,
             mib: TRIAL_MIB,
         };
-        let ours = self.bulk(stage, Side::Ours, &trial)?;
-        let theirs = self.bulk(stage, Side::Theirs, &trial)?;
-        Ok(sample_mib(ours.max(theirs)))
+        let mut fastest = 0.0_f64;
+        for side in sides {
+            fastest = fastest.max(self.bulk(stage, *side, &trial)?);
+        }
+        Ok(sample_mib(fastest))
     }
 
     /// Processor time so far: of hub and agent, or of the two relays.
