@@ -11,6 +11,7 @@ mod agents_reconnect;
 mod agents_targets;
 mod api_shape;
 mod audit;
+mod benchmark;
 mod command_line;
 mod configuration;
 mod connect_proxy;
