@@ -14,7 +14,7 @@ use kedge_agent::machine;
 use kedge_agent::metrics::AgentMetrics;
 use kedge_agent::tunnel::Tunnel;
 use kedge_api::rest::Enrollment;
-use kedge_api::{AgentKey, HostKeys, JoinTokenSecret, Labels, ServerName, random};
+use kedge_api::{AgentKey, HostKeys, JoinTokenSecret, Labels, ServerName, StatusReason, random};
 use kedge_proto::backoff::Backoff;
 use kedge_service::{Notifier, Shutdown};
 use kedge_tunnel::Dialer;
@@ -117,9 +117,10 @@ async fn enrol(
     };
     match hub::enrol(dialer, &plan.token, &enrollment).await {
         Ok(_) => Ok(hub),
-        Err(error) if asked == Asked::Before && error.status() == Some(StatusCode::CONFLICT) => {
-            Ok(hub)
-        }
+        Err(HubError::Refused {
+            reason: Some(status),
+            ..
+        }) if asked == Asked::Before && status.reason == StatusReason::AlreadyExists => Ok(hub),
         Err(error) => Err(error),
     }
 }
@@ -137,6 +138,11 @@ fn pause(error: &HubError, backoff: &mut Backoff) -> Result<Option<Duration>> {
             let asked = retry_after.unwrap_or_default();
             Some(Backoff::after_goaway(asked, random()?).max(usual))
         }
+        // Others use the same token at the same moment, and were quicker.
+        HubError::Refused {
+            reason: Some(status),
+            ..
+        } if status.reason == StatusReason::Conflict => Some(usual),
         HubError::Dial(_) => Some(usual),
         _ => None,
     })
