@@ -36,6 +36,8 @@ pub const CREDIT_STEP_CAP: u64 = 1024 * 1024;
 pub const QUANTUM: usize = 32 * 1024;
 /// Received pieces smaller than this are copied together: a slice of a read buffer keeps all of it alive.
 pub const SLICE_MIN: usize = 16 * 1024;
+/// Pieces that one acknowledgement gives back for the next writes: a step of the largest window.
+pub const SPENT: usize = 16;
 /// Bytes of a buffer that collects small pieces.
 pub const CHUNK: usize = 16 * 1024;
 

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 use crate::codes::ResetCode;
-use crate::defaults::{CHUNK, INITIAL_CREDIT, MAX_DATA, SLICE_MIN};
+use crate::defaults::{CHUNK, INITIAL_CREDIT, MAX_DATA, SLICE_MIN, SPENT};
 use crate::frame;
 use crate::ids::StreamId;
 use crate::recv::Violation;
@@ -134,11 +134,16 @@ pub struct SendBuffer {
 }
 
 impl SendBuffer {
-    /// Room for so many bytes, and no more.
+    /// Takes a buffer, for so many bytes and no more.
     #[must_use]
-    pub fn with_capacity(limit: usize) -> Self {
-        let bytes = BytesMut::with_capacity(limit);
+    pub fn new(bytes: BytesMut, limit: usize) -> Self {
         Self { bytes, limit }
+    }
+
+    /// The buffer.
+    #[must_use]
+    pub fn into_inner(self) -> BytesMut {
+        self.bytes
     }
 
     /// Where bytes are read to.
@@ -368,16 +373,26 @@ impl SendHalf {
     }
 
     /// The peer's application has taken everything below `consumed` and grants credit up to `limit`.
-    pub(crate) fn acknowledge(&mut self, consumed: u64, limit: u64) -> Result<(), Violation> {
+    /// Large pieces that are held no longer are added to `spent`.
+    pub(crate) fn acknowledge(
+        &mut self,
+        consumed: u64,
+        limit: u64,
+        spent: &mut VecDeque<Bytes>,
+    ) -> Result<(), Violation> {
         if limit < self.limit {
             return Err(Violation::flow_control("credit shrank"));
         }
-        self.acknowledge_only(consumed)?;
+        self.acknowledge_only(consumed, spent)?;
         self.limit = limit;
         Ok(())
     }
 
-    fn acknowledge_only(&mut self, consumed: u64) -> Result<(), Violation> {
+    fn acknowledge_only(
+        &mut self,
+        consumed: u64,
+        spent: &mut VecDeque<Bytes>,
+    ) -> Result<(), Violation> {
         let seen = matches!(
             self.finish,
             Finish::Unsure | Finish::Again | Finish::Sent | Finish::Acknowledged
@@ -390,11 +405,11 @@ impl SendHalf {
         } else if consumed < self.consumed() {
             return Err(Violation::flow_control("acknowledgement went back"));
         }
-        self.release(consumed.min(self.end));
+        self.release(consumed.min(self.end), spent);
         Ok(())
     }
 
-    fn release(&mut self, to: u64) {
+    fn release(&mut self, to: u64, spent: &mut VecDeque<Bytes>) {
         let mut less = to - self.consumed;
         self.consumed = to;
         if self.keep == Keep::Nothing {
@@ -410,7 +425,10 @@ impl SendHalf {
                 return;
             }
             less -= front.len() as u64;
-            self.kept.pop_front();
+            let front = self.kept.pop_front();
+            if spent.len() < SPENT {
+                spent.extend(front);
+            }
         }
         if less >= self.kept_tail.len() as u64 {
             self.kept_tail = BytesMut::new();
@@ -482,7 +500,7 @@ impl SendHalf {
         }
         self.next = offset;
         self.limit = limit;
-        self.release(consumed.min(self.end));
+        self.release(consumed.min(self.end), &mut VecDeque::new());
         Ok(())
     }
 

@@ -5,7 +5,6 @@
 //! * It watches how fast the kernel takes what is written, and keeps the kernel's queue as short as that rate allows: a
 //!   keystroke waits behind what the kernel holds, whoever was first in the link's own queue.
 
-use std::cell::Cell;
 use std::future::Future;
 use std::io::{self, IoSlice};
 use std::pin::{Pin, pin};
@@ -17,6 +16,7 @@ use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
+use crate::buffers;
 use crate::defaults::{
     LOW_WATER_FAST, LOW_WATER_MEDIUM, LOW_WATER_SLOW, MEDIUM_RATE, READ_AHEAD, READ_AHEAD_FROM,
     SLOW_RATE,
@@ -52,11 +52,6 @@ enum Incoming {
     Much,
 }
 
-thread_local! {
-    /// The buffer that the last reader on this thread gave back: the next one takes it, most often the same.
-    static SPARE: Cell<Option<BytesMut>> = const { Cell::new(None) };
-}
-
 impl<S> Carrier<S> {
     /// Takes the connection.
     #[must_use]
@@ -83,16 +78,14 @@ impl<S> Carrier<S> {
 
     /// Nothing waits to be handed on.
     fn give_back(&mut self) {
-        let mut buffer = std::mem::take(&mut self.ahead);
-        buffer.clear();
-        SPARE.set(Some(buffer));
+        buffers::give_mut(std::mem::take(&mut self.ahead));
     }
 }
 
 impl<S: Carried> Carrier<S> {
     fn poll_ahead(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.ahead.capacity() == 0 {
-            self.ahead = SPARE.take().unwrap_or_default();
+            self.ahead = buffers::take(READ_AHEAD);
         }
         self.ahead.reserve(READ_AHEAD);
         let polled = pin!(self.inner.read_buf(&mut self.ahead)).poll(cx);

@@ -70,8 +70,18 @@ pub const KEEPALIVE_IDLE: Duration = Duration::from_secs(45);
 /// Time between the kernel's questions.
 pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 
+/// Buffers of a full frame that each thread keeps for the next frames: what one busy relay has under way.
+pub const POOLED_BUFFERS: usize = 32;
+
+/// Bytes from which on a frame gets such a buffer: below, more than half of it would be wasted.
+pub const POOLED_FROM: usize = 32 << 10;
+
 /// Messages a link reads or writes before it looks at the other direction, and at its clock.
 pub const TRAFFIC_TURN: usize = 16;
+
+/// Bytes after which it does so too, and lets other tasks run: what one task has brought in is still in the processor's
+/// cache when the next one sends it on.
+pub const TRAFFIC_BYTES: usize = 256 << 10;
 
 /// Turns a link takes before it lets other tasks of its thread run.
 pub const TRAFFIC_TURNS: usize = 4;
@@ -79,8 +89,9 @@ pub const TRAFFIC_TURNS: usize = 4;
 /// Time for the last words of a link: what is queued, the close, and the peer's answer to it.
 pub const GOODBYE_TIME: Duration = Duration::from_secs(5);
 
-/// Bytes of each of the two buffers of a splice: a full frame, so that none is sent half empty.
-pub const SPLICE_BUFFER: usize = 64 << 10;
+/// Bytes that a splice reads at once: with what WebSocket (14 bytes) and DATA (17) put before them, four full records of
+/// TLS. 64 KiB would need a fifth for the rest.
+pub const SPLICE_BUFFER: usize = (64 << 10) - 31;
 
 /// Time the peer's application has to take the last bytes after both directions have ended.
 pub const DELIVERY_TIME: Duration = Duration::from_secs(30);

@@ -19,7 +19,8 @@ use tokio::time::{Sleep, timeout};
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 
-use crate::defaults::{GOODBYE_TIME, TRAFFIC_TURN, TRAFFIC_TURNS};
+use crate::buffers;
+use crate::defaults::{GOODBYE_TIME, TRAFFIC_BYTES, TRAFFIC_TURN, TRAFFIC_TURNS};
 use crate::link::{CloseReason, LinkEnd};
 use crate::relay::RelayHalf;
 use crate::shared::{Inner, Shared, Wakes, now};
@@ -31,6 +32,8 @@ pub struct LinkDriver<S> {
     shared: Arc<Shared>,
     pace: Pace,
     blocked: bool,
+    /// Bytes of messages that came or went, ever.
+    moved: usize,
     timer: Option<(Instant, Pin<Box<Sleep>>)>,
     close_by: Option<Instant>,
     wakes: Wakes,
@@ -52,6 +55,7 @@ impl<S> LinkDriver<S> {
             shared,
             pace: Pace::default(),
             blocked: false,
+            moved: 0,
             timer: None,
             close_by: None,
             wakes: Wakes::default(),
@@ -132,6 +136,7 @@ where
 
     fn poll_turns(&mut self, cx: &mut Context<'_>) -> Poll<LinkEnd> {
         self.shared.lock().drive_with(cx.waker());
+        let begun = self.moved;
         for _ in 0..TRAFFIC_TURNS {
             // What others have left here for the other halves of relays: the driver alone carries it
             // over, so that it arrives in order.
@@ -150,6 +155,9 @@ where
             if (written, read) == (Turn::Idle, Turn::Idle) {
                 return Poll::Pending;
             }
+            if self.moved.wrapping_sub(begun) >= TRAFFIC_BYTES {
+                break;
+            }
         }
         cx.waker().wake_by_ref();
         Poll::Pending
@@ -157,6 +165,7 @@ where
 
     /// Writes messages while the socket takes them.
     fn poll_write(&mut self, cx: &mut Context<'_>) -> Result<Turn, LinkEnd> {
+        let begun = self.moved;
         for _ in 0..TRAFFIC_TURN {
             match self.wire.poll_room(cx) {
                 Poll::Ready(room) => room.map_err(end_of)?,
@@ -191,8 +200,12 @@ where
                 return self.poll_flush(cx, closing);
             };
             self.pace.wrote(message.len());
+            self.moved = self.moved.wrapping_add(message.len());
             self.shared.count_out(message.len());
             self.wire.put(&message).map_err(end_of)?;
+            if self.moved.wrapping_sub(begun) >= TRAFFIC_BYTES {
+                break;
+            }
         }
         Ok(Turn::Busy)
     }
@@ -219,6 +232,7 @@ where
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Result<Turn, LinkEnd> {
         // A message may be answered: the turn was busy as soon as one was read, so that writing has its turn too.
         let mut turn = Turn::Idle;
+        let begun = self.moved;
         for _ in 0..TRAFFIC_TURN {
             let received = match self.wire.poll_received(cx) {
                 Poll::Ready(received) => received.map_err(end_of)?,
@@ -230,15 +244,22 @@ where
                 Received::Close(frame) => return Err(closed_by_peer(frame)),
                 Received::Ping(_) | Received::Pong(_) => {}
             }
+            if self.moved.wrapping_sub(begun) >= TRAFFIC_BYTES {
+                break;
+            }
         }
         Ok(turn)
     }
 
     fn receive(&mut self, message: Bytes) -> Result<(), LinkEnd> {
         self.shared.count_in(message.len());
+        self.moved = self.moved.wrapping_add(message.len());
         let shared = Arc::clone(&self.shared);
         let mut inner = shared.lock();
         let received = inner.proto.receive(now(), message);
+        while let Some(spent) = inner.proto.poll_spent() {
+            buffers::give(spent);
+        }
         let news = inner.settle(&mut self.wakes);
         let relayed = !inner.outbox.is_empty();
         drop(inner);

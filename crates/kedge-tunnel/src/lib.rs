@@ -14,6 +14,7 @@
 //! A link runs until it is closed from either side, the peer breaks the protocol or falls silent, the connection breaks,
 //! or the driver is dropped; all its streams end with it, each with the reason.
 
+mod buffers;
 pub mod carrier;
 pub mod defaults;
 pub mod dial;

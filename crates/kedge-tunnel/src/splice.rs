@@ -7,9 +7,11 @@ use std::task::Poll;
 
 use kedge_proto::{ResetCode, SendBuffer};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::task::yield_now;
 use tokio::time::timeout;
 
-use crate::defaults::{DELIVERY_TIME, SPLICE_BUFFER};
+use crate::buffers;
+use crate::defaults::{DELIVERY_TIME, SPLICE_BUFFER, TRAFFIC_BYTES};
 use crate::stream::{RecvHalf, SendHalf, StreamError, TunnelStream};
 
 /// Copies both ways until both directions have ended, each end passed on as a half-close, and the peer has taken
@@ -98,11 +100,24 @@ async fn upload<R>(reader: &mut R, stream: &mut SendHalf, sent: &mut u64) -> Res
 where
     R: AsyncRead + Unpin,
 {
+    let mut unsent = 0;
     loop {
+        if unsent >= TRAFFIC_BYTES {
+            // Whoever sends what was read may do so while it is fresh.
+            yield_now().await;
+            unsent = 0;
+        }
         let room = stream.room().await.map_err(SpliceEnd::Stream)?;
         let mut buffer = poll_fn(|cx| {
-            let mut buffer = SendBuffer::with_capacity(room.min(SPLICE_BUFFER));
+            let mut buffer = SendBuffer::new(
+                buffers::take(room.min(SPLICE_BUFFER)),
+                room.min(SPLICE_BUFFER),
+            );
             let read = pin!(reader.read_buf(&mut buffer.space())).poll(cx);
+            if read.is_pending() {
+                buffers::give_mut(buffer.into_inner());
+                return Poll::Pending;
+            }
             read.map(|read| read.map(|_| buffer))
         })
         .await
@@ -111,6 +126,7 @@ where
             return Ok(());
         }
         *sent += buffer.len() as u64;
+        unsent += buffer.len();
         stream
             .write_buffer(&mut buffer)
             .map_err(SpliceEnd::Stream)?;
@@ -140,6 +156,7 @@ where
         };
         *received += bytes.len() as u64;
         writer.write_all(&bytes).await.map_err(SpliceEnd::Io)?;
+        buffers::give(bytes);
     }
 }
 

@@ -12,6 +12,7 @@ use kedge_proto::{
 };
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use crate::buffers;
 use crate::link::LinkEnd;
 use crate::shared::{Inner, Shared, Slot, now};
 
@@ -149,6 +150,7 @@ impl AsyncRead for RecvHalf {
         let read = ready!(self.handle.poll_read(cx, buf.remaining()))?;
         if let Some(bytes) = read {
             buf.put_slice(&bytes);
+            buffers::give(bytes);
         }
         Poll::Ready(Ok(()))
     }

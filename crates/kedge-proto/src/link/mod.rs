@@ -14,6 +14,8 @@ mod transmit;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
+
 use crate::attributes::Attributes;
 use crate::codes::ResetCode;
 use crate::defaults;
@@ -132,6 +134,8 @@ pub struct Link {
     events: VecDeque<Event>,
     /// Relays whose sending half has moved, each at most once.
     moved: VecDeque<StreamId>,
+    /// Pieces that the last acknowledgement gave back.
+    spent: VecDeque<Bytes>,
     next_linger_check: Option<Instant>,
 }
 
@@ -182,6 +186,7 @@ impl Link {
             crowded: BTreeSet::new(),
             events: VecDeque::new(),
             moved: VecDeque::new(),
+            spent: VecDeque::new(),
             next_linger_check: None,
         }
     }
@@ -198,6 +203,11 @@ impl Link {
             }
         }
         None
+    }
+
+    /// Memory that was written to and is no longer needed, for the next writes. Take it after each message that came.
+    pub fn poll_spent(&mut self) -> Option<Bytes> {
+        self.spent.pop_front()
     }
 
     /// When [`on_timeout`](Self::on_timeout) wants to be called.
@@ -281,6 +291,7 @@ impl Link {
         }
         self.events = VecDeque::new();
         self.moved = VecDeque::new();
+        self.spent = VecDeque::new();
         self.control = VecDeque::new();
         self.next_linger_check = None;
     }

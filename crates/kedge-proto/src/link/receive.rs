@@ -211,7 +211,7 @@ impl Link {
                 "OPENED for a stream that did not wait for it",
             ));
         }
-        stream.send.acknowledge(0, limit)?;
+        stream.send.acknowledge(0, limit, &mut self.spent)?;
         stream.phase = Phase::Open;
         let part = stream.part;
         self.events.push_back(match part {
@@ -292,7 +292,7 @@ impl Link {
         };
         check_granted(stream)?;
         let before = (stream.send.held(), stream.send.is_acknowledged());
-        stream.send.acknowledge(consumed, limit)?;
+        stream.send.acknowledge(consumed, limit, &mut self.spent)?;
         if let Some(left) = &mut stream.left {
             *left = now + self.limits.linger;
         }

@@ -15,6 +15,7 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::{CloseCode, Control
 use tokio_tungstenite::tungstenite::protocol::frame::{CloseFrame, FrameHeader, Utf8Bytes};
 
 use super::{WireError, mask};
+use crate::buffers;
 
 /// Bytes that are read to find the beginning of a frame: it and a small frame come in one read.
 const STAGE: usize = 256;
@@ -146,11 +147,14 @@ impl Reader {
             OpCode::Data(Data::Text) => return Err(WireError::Text),
             OpCode::Data(_) => None,
         };
-        let mut payload = begun.unwrap_or_default();
-        if payload.len() + size > MAX_FRAME {
-            return Err(WireError::Oversized);
-        }
-        payload.reserve(size);
+        let payload = match begun {
+            Some(begun) if begun.len() + size > MAX_FRAME => return Err(WireError::Oversized),
+            Some(mut begun) => {
+                begun.reserve(size);
+                begun
+            }
+            None => buffers::take(size),
+        };
         self.staged.advance(header_len);
         self.frame = Some(Filling {
             opcode: header.opcode,

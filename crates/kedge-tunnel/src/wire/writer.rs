@@ -12,6 +12,7 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::{Control, OpCode};
 
 use super::WireError;
 use super::mask::{self, Masks};
+use crate::buffers;
 
 /// Bytes of small messages that wait for each other while there is more to write.
 const BATCH: usize = 4 << 10;
@@ -31,8 +32,12 @@ pub(super) struct Writer {
     role: Role,
     masks: Masks,
     out: BytesMut,
+    /// Bytes of memory before `out`: written already.
+    gone: usize,
     /// Follows `out`.
     body: Bytes,
+    /// The memory that `body` is the rest of.
+    whole: Bytes,
     /// A pong or a close, for which there was no room yet. One is enough: only the last ping is to be answered
     /// (RFC 6455 §5.5.3), and nothing follows a close.
     control: Option<(Control, Bytes)>,
@@ -46,7 +51,9 @@ impl Writer {
             role,
             masks: Masks::default(),
             out: BytesMut::new(),
+            gone: 0,
             body: Bytes::new(),
+            whole: Bytes::new(),
             control: None,
             unflushed: false,
         }
@@ -54,7 +61,7 @@ impl Writer {
 
     /// Bytes of memory held.
     pub(super) fn held(&self) -> usize {
-        self.out.capacity() + self.body.len()
+        self.gone + self.out.capacity() + self.whole.len()
     }
 
     /// Sends a control frame as soon as there is room.
@@ -73,7 +80,7 @@ impl Writer {
     where
         W: AsyncWrite + Unpin,
     {
-        if self.out.len() >= BATCH || !self.body.is_empty() {
+        if self.gone > 0 || self.out.len() >= BATCH || !self.body.is_empty() {
             ready!(self.poll_out(io, cx))?;
         }
         self.put_control()?;
@@ -113,7 +120,10 @@ impl Writer {
             Some(mask) => self.mask(head, mask, 0),
         }
         match mask {
-            None if direct => self.body = body,
+            None if direct => {
+                self.whole = body.clone();
+                self.body = body;
+            }
             None => self.out.extend_from_slice(&body),
             Some(mask) => self.mask(&body, mask, head.len()),
         }
@@ -182,10 +192,17 @@ impl Writer {
             self.unflushed = true;
             let first = written.min(self.out.len());
             self.out.advance(first);
+            self.gone += first;
+            if self.out.is_empty() {
+                // The next message begins where the memory does.
+                let _ = self.out.try_reclaim(self.gone);
+                self.gone = 0;
+            }
             self.body.advance((written - first).min(self.body.len()));
-            if self.body.is_empty() {
+            if self.body.is_empty() && !self.whole.is_empty() {
                 // Even an empty rest would keep the whole.
                 self.body = Bytes::new();
+                buffers::give(std::mem::take(&mut self.whole));
             }
         }
         Poll::Ready(Ok(()))
