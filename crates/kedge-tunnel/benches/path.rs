@@ -30,7 +30,7 @@ use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 use url::Url;
 
-type Report = mpsc::Sender<(&'static str, f64)>;
+type Report = mpsc::SyncSender<(&'static str, f64)>;
 
 fn main() {
     let mut words = std::env::args()
@@ -52,15 +52,15 @@ fn main() {
         .with_single_cert(vec![key.cert.der().clone()], secret)
         .unwrap();
 
-    let (report, reports) = mpsc::channel();
-    let (told, address) = mpsc::channel();
+    let (report, reports) = mpsc::sync_channel(8);
+    let (told, address) = mpsc::sync_channel(8);
     program("hub", &report, async move {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         told.send(listener.local_addr().unwrap()).unwrap();
         hub(listener, TlsAcceptor::from(Arc::new(config)), streams).await;
     });
     let hub = address.recv().unwrap();
-    let (told, address) = mpsc::channel();
+    let (told, address) = mpsc::sync_channel(8);
     program("target", &report, async move {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         told.send(listener.local_addr().unwrap()).unwrap();
