@@ -17,7 +17,7 @@ use kedge_tunnel::CertificatePin;
 use rustls::{
     ServerConfig,
     crypto::aws_lc_rs,
-    server::{ClientHello, ResolvesServerCert},
+    server::{ClientHello, NoServerSessionStorage, ResolvesServerCert},
     sign::CertifiedKey,
 };
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
@@ -201,6 +201,10 @@ impl Certificate {
                 .with_no_client_auth()
                 .with_cert_resolver(resolver);
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        // Whoever comes back comes back to a hub that was started again, or from a process that was: nobody has a
+        // ticket that holds. Making two for each handshake costs a fleet that reconnects more than it ever gets back.
+        config.send_tls13_tickets = 0;
+        config.session_storage = Arc::new(NoServerSessionStorage {});
         Ok(Arc::new(config))
     }
 }
@@ -370,6 +374,19 @@ mod tests {
         );
         assert_eq!(mode & 0o777, 0o600);
         first.server_config().unwrap();
+    }
+
+    #[test]
+    fn nobody_is_given_a_ticket_that_will_not_hold() {
+        let directory = tempfile::tempdir().unwrap();
+        let tls = self_signed(directory.path());
+        let config = Certificate::load(&tls)
+            .unwrap()
+            .unwrap()
+            .server_config()
+            .unwrap();
+        assert_eq!(config.send_tls13_tickets, 0);
+        assert!(!config.session_storage.can_cache());
     }
 
     #[test]

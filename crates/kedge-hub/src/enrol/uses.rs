@@ -156,6 +156,7 @@ async fn change(
     token: &JoinToken,
     mut change: impl FnMut(&mut JoinToken) -> Changed + Send,
 ) -> Result<(), StoreError> {
+    let _turn = app.joining.lock().await;
     let mut rounds = 0;
     loop {
         let name = &token.metadata.name;
