@@ -251,7 +251,10 @@ impl RecvHalf {
 
     fn read_end(&mut self) -> Read {
         match self.end {
-            End::Unknown => Read::Pending,
+            End::Unknown => {
+                self.settle(Settle::Drained);
+                Read::Pending
+            }
             End::Known => {
                 self.end = End::Taken;
                 self.settle(Settle::WhenWorthIt);
@@ -314,6 +317,10 @@ impl RecvHalf {
             (End::Taken, _) => true,
             (_, Settle::Now) => {
                 self.consumed() > self.announced.consumed || self.limit > self.announced.limit
+            }
+            (_, Settle::Drained) => {
+                let worth = self.window.step().min(INITIAL_CREDIT / 2);
+                self.far.is_none() && self.taken >= self.announced.consumed + worth
             }
             (_, Settle::WhenWorthIt) => {
                 let step = self.window.step();
@@ -445,6 +452,9 @@ impl RecvHalf {
 pub(crate) enum Settle {
     /// Any news goes out.
     Now,
+    /// The application has taken everything and waits. A sender that may keep no more than [`INITIAL_CREDIT`] does so
+    /// too: half of that is told, however large the window is.
+    Drained,
     /// Only what is worth a frame.
     WhenWorthIt,
 }

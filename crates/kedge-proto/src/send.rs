@@ -215,6 +215,11 @@ impl SendHalf {
         self.fresh_len + self.kept_len
     }
 
+    /// Those of them that count against the link's budget.
+    pub(crate) fn beyond(&self) -> u64 {
+        self.held().saturating_sub(INITIAL_CREDIT)
+    }
+
     pub(crate) fn is_open(&self) -> bool {
         matches!(self.finish, Finish::Open | Finish::Unsure)
     }

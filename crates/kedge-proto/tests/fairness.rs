@@ -102,43 +102,48 @@ fn control_frames_go_first_but_do_not_starve_data() {
     assert!((2..20).contains(&data), "{data}");
 }
 
+/// Streams that stall, and one that carries `size` bytes each way beside them.
+fn beside_stalled(hub: bool, limits: Limits, stalled: usize, size: usize) -> World {
+    let mut sizes = vec![
+        Size {
+            up: 2_000_000,
+            down: 2_000_000
+        };
+        stalled
+    ];
+    sizes.push(Size {
+        up: size,
+        down: size,
+    });
+    let mut world = World::new(hub, limits, sizes);
+    for _ in 0..20_000 {
+        for index in 0..=stalled {
+            world.client_write(index, 100_000);
+            world.agent_write(index, 100_000);
+        }
+        // Only one of them reads.
+        world.client_read(stalled, 100_000);
+        world.agent_read(stalled, 100_000);
+        for link in 0..world.links.len() {
+            while world.transmit(link, MAX_DATA) {}
+            while world.deliver(link) {}
+        }
+        world.check_bounds();
+        if world.clients[stalled].1.done {
+            break;
+        }
+    }
+    assert!(world.clients[stalled].1.done, "hub: {hub}");
+    for index in 0..stalled {
+        assert_eq!(world.clients[index].1.received, 0);
+    }
+    world
+}
+
 #[test]
 fn stalled_readers_hold_up_nobody_else() {
     for hub in [false, true] {
-        let mut sizes = vec![
-            Size {
-                up: 2_000_000,
-                down: 2_000_000
-            };
-            32
-        ];
-        sizes.push(Size {
-            up: 3_000_000,
-            down: 3_000_000,
-        });
-        let mut world = World::new(hub, small(), sizes);
-        let running = 32;
-        for _ in 0..20_000 {
-            for index in 0..=32 {
-                world.client_write(index, 100_000);
-                world.agent_write(index, 100_000);
-            }
-            // Only one of them reads.
-            world.client_read(running, 100_000);
-            world.agent_read(running, 100_000);
-            for link in 0..world.links.len() {
-                while world.transmit(link, MAX_DATA) {}
-                while world.deliver(link) {}
-            }
-            world.check_bounds();
-            if world.clients[running].1.done {
-                break;
-            }
-        }
-        assert!(world.clients[running].1.done, "hub: {hub}");
-        for index in 0..32 {
-            assert_eq!(world.clients[index].1.received, 0);
-        }
+        let mut world = beside_stalled(hub, small(), 32, 3_000_000);
         // What the hub holds for 32 readers that stall: nothing, since the ends hold it.
         if hub {
             assert_eq!(
@@ -235,4 +240,54 @@ fn a_write_without_room_is_told_when_there_is_some() {
         "{told:?}"
     );
     assert_eq!(client.write(ids[0], &[0; 1000]), Ok(Write::Accepted(1000)));
+}
+
+#[test]
+fn a_link_whose_budget_is_used_up_by_stalled_streams_carries_others() {
+    // As many as use up the budget exactly, with windows of which an eighth is more than a stream without a share of
+    // the budget may keep.
+    let limits = Limits {
+        budget: 11 * 768 * 1024,
+        initial_window: 768 * 1024,
+        window_cap: 768 * 1024,
+        ..Limits::default()
+    };
+    for hub in [false, true] {
+        drop(beside_stalled(hub, limits.clone(), 11, 3_000_000));
+    }
+}
+
+#[test]
+fn a_sender_that_may_keep_little_is_told_soon_what_was_taken() {
+    let now = Instant::now();
+    let few = Limits {
+        budget: 0,
+        ..Limits::default()
+    };
+    let mut client = Link::new(Side::Client, few, now);
+    let mut agent = Link::new(Side::Server, Limits::default(), now);
+    let id = client.open(request(1)).unwrap();
+    let (mut sent, mut got) = (0, 0);
+    for _ in 0..100 {
+        if let Ok(Write::Accepted(len)) = client.write(id, &[7; 65536]) {
+            sent += len;
+        }
+        while let Some(message) = client.transmit(now, MAX_DATA) {
+            agent.receive(now, message).unwrap();
+        }
+        while let Some(event) = agent.poll_event() {
+            if matches!(event, Event::Incoming(_)) {
+                agent.accept(now, id, Attributes::new()).unwrap();
+            }
+        }
+        while let Ok(kedge_proto::Read::Data(bytes)) = agent.read(now, id, MAX_DATA) {
+            got += bytes.len();
+        }
+        while let Some(message) = agent.transmit(now, MAX_DATA) {
+            client.receive(now, message).unwrap();
+        }
+        while client.poll_event().is_some() {}
+    }
+    assert_eq!(sent, got);
+    assert!(got >= 90 * 65536, "{got} bytes in a hundred rounds");
 }

@@ -344,20 +344,20 @@ impl Handle {
                 return Poll::Ready(Err(failure));
             }
             let read = match inner.proto.read(now(), self.id, max) {
-                Ok(Read::Data(bytes)) => Some(bytes),
+                Ok(Read::Data(bytes)) => Poll::Ready(Ok(Some(bytes))),
                 Ok(Read::Pending) => {
                     if let Some(slot) = inner.slot(self.id) {
                         slot.reader = Some(cx.waker().clone());
                     }
-                    return Poll::Pending;
+                    Poll::Pending
                 }
                 // An error here: finished, and forgotten by the link.
-                Ok(Read::End) | Err(_) => None,
+                Ok(Read::End) | Err(_) => Poll::Ready(Ok(None)),
             };
             if inner.proto.has_control() {
                 inner.wake_driver(wakes);
             }
-            Poll::Ready(Ok(read))
+            read
         })
     }
 

@@ -136,8 +136,9 @@ impl Link {
         let Some(now) = data.get(..len).filter(|now| !now.is_empty()) else {
             return Ok(Write::Full);
         };
+        let before = stream.send.beyond();
         stream.send.write(now);
-        self.written += len as u64;
+        self.written += stream.send.beyond() - before;
         self.want_turn(id);
         Ok(Write::Accepted(len))
     }
@@ -150,7 +151,9 @@ impl Link {
             return 0;
         };
         let room = stream.send.room(self.limits.window_cap);
-        let share = INITIAL_CREDIT.saturating_sub(stream.send.held()).max(free);
+        let share = INITIAL_CREDIT
+            .saturating_sub(stream.send.held())
+            .saturating_add(free);
         let granted = usize::try_from(room.min(share)).unwrap_or(usize::MAX);
         if granted == 0 {
             stream.starved = true;
@@ -171,8 +174,9 @@ impl Link {
         if !stream.send.is_open() {
             return Err(NoStream);
         }
-        self.written += buffer.len() as u64;
+        let before = stream.send.beyond();
         stream.send.write_buffer(buffer);
+        self.written += stream.send.beyond() - before;
         self.want_turn(id);
         Ok(())
     }

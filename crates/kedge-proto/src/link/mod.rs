@@ -127,7 +127,8 @@ pub struct Link {
     liveness: Liveness,
     goaway: Option<u64>,
     budget: Budget,
-    /// Bytes that applications have written and that are not acknowledged.
+    /// Bytes that applications have written and that are not acknowledged, beyond the first [`defaults::INITIAL_CREDIT`] of each
+    /// stream, as the peer's budget for windows counts them.
     written: u64,
     /// Streams whose write found the link full.
     crowded: BTreeSet<StreamId>,
@@ -391,7 +392,7 @@ impl Link {
     /// Lets go of the bytes of a stream.
     fn empty(&mut self, id: StreamId, stream: &mut Stream) {
         if stream.part == Part::End {
-            self.less_written(stream.send.held());
+            self.less_written(stream.send.beyond());
         }
         stream.send.clear();
         stream.recv.clear(&mut self.budget);

@@ -291,13 +291,13 @@ impl Link {
             return Ok(());
         };
         check_granted(stream)?;
-        let before = (stream.send.held(), stream.send.is_acknowledged());
+        let before = (stream.send.beyond(), stream.send.is_acknowledged());
         stream.send.acknowledge(consumed, limit, &mut self.spent)?;
         if let Some(left) = &mut stream.left {
             *left = now + self.limits.linger;
         }
         if stream.part == Part::End {
-            let freed = before.0 - stream.send.held();
+            let freed = before.0 - stream.send.beyond();
             if stream.send.is_acknowledged() && !before.1 {
                 self.events.push_back(Event::Delivered(id));
             }
@@ -338,10 +338,10 @@ impl Link {
                 self.events.push_back(Event::Relay(id, event));
             }
             Part::End => {
-                let (held, acknowledged) = (stream.send.held(), stream.send.is_acknowledged());
+                let (beyond, acknowledged) = (stream.send.beyond(), stream.send.is_acknowledged());
                 stream.send.resume(offset, consumed, limit)?;
                 stream.phase = Phase::Open;
-                let freed = held - stream.send.held();
+                let freed = beyond - stream.send.beyond();
                 let delivered = stream.send.is_acknowledged() && !acknowledged;
                 stream.recv.settle(crate::recv::Settle::WhenWorthIt);
                 self.events.push_back(Event::Resumed(id));

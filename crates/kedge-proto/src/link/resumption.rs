@@ -63,7 +63,7 @@ impl Link {
             crate::send::SendHalf::new(crate::send::Keep::Nothing, 0),
             crate::recv::RecvHalf::new(0),
         );
-        let held = stream.send.held();
+        let beyond = stream.send.beyond();
         let (queued, moved, turn, left) = (stream.queued, stream.moved, stream.turn, stream.left);
         let Stream {
             identity,
@@ -81,7 +81,7 @@ impl Link {
             },
         );
         self.forget(id);
-        self.less_written(held);
+        self.less_written(beyond);
         send.rewind();
         Some(Detached {
             identity,
@@ -181,7 +181,7 @@ impl Link {
             mut recv,
             left,
         } = detached;
-        self.written += send.held();
+        self.written += send.beyond();
         recv.window.widen(
             self.limits.initial_window,
             self.limits.window_cap,
