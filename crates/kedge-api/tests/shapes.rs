@@ -557,6 +557,7 @@ fn join_token() -> JoinToken {
         used: 1,
         used_by: vec!["web01".parse().unwrap()],
         last_used_at: Some(now()),
+        ..JoinTokenStatus::default()
     };
     token
 }

@@ -16,6 +16,7 @@ use crate::{
     clock::Clock,
     config::Settings,
     defaults,
+    enrol::Ledger,
     history::History,
     metrics::HubMetrics,
     people::Directory,
@@ -72,9 +73,8 @@ pub struct Inner {
     pub failures: RateLimiter,
     /// Enrolments by source and join token.
     pub enrolments: RateLimiter<(IpAddr, String)>,
-    /// The turn to write a use of a join token: a fleet that joins with one token would otherwise conflict with itself,
-    /// all of it each time that one of it gets through. Who waits is an enrolment, and those are bounded by connections.
-    pub joining: tokio::sync::Mutex<()>,
+    /// The uses of join tokens.
+    pub ledger: Ledger,
     /// How often one person may ask for a session.
     pub openings: RateLimiter<(String, String)>,
     /// Tunnels being admitted.
@@ -138,7 +138,7 @@ impl App {
                 },
                 defaults::RATE_SOURCES,
             ),
-            joining: tokio::sync::Mutex::new(()),
+            ledger: Ledger::default(),
             openings: RateLimiter::new(
                 Rate {
                     burst: defaults::OPENINGS_BURST,

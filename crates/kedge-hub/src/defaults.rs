@@ -290,6 +290,10 @@ pub const LAST_SEEN_EVERY: Duration = Duration::from_secs(10 * 60);
 /// away because the others were quicker.
 pub const CONFLICT_ROUNDS: u32 = 32;
 
+/// Names that a join token says it was used by; those before are counted. It is rewritten and told to watchers whenever
+/// it is used, so it must not grow with its uses; a screen full is what somebody reads.
+pub const JOIN_TOKEN_NAMES: usize = 32;
+
 /// Wait before a store that failed is asked again by a background task.
 pub const STORE_RETRY: Duration = Duration::from_secs(2);
 

@@ -56,9 +56,19 @@ pub struct JoinTokenStatus {
     /// How many agents have enrolled with it.
     #[serde(default)]
     pub used: u32,
-    /// Their names.
+    /// The names of those that came last.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub used_by: Vec<ServerName>,
+    /// How many came before those: a token of thousands of uses would otherwise be rewritten with all names by each of
+    /// them. Their servers name the token.
+    #[serde(default, skip_serializing_if = "is_nothing")]
+    pub used_earlier: u32,
+    /// The numbers of the uses that are counted and whose servers are being made.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub joining: Vec<u64>,
+    /// The number that the last use was given, whether a server came of it or not.
+    #[serde(default, skip_serializing_if = "is_no_number")]
+    pub last_use: u64,
     /// When the last of them did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_used_at: Option<Time>,
@@ -148,4 +158,12 @@ fn check_change(new: &JoinToken, old: &JoinToken, errors: &mut Vec<FieldError>) 
 
 const fn one() -> u32 {
     1
+}
+
+const fn is_nothing(count: &u32) -> bool {
+    *count == 0
+}
+
+const fn is_no_number(number: &u64) -> bool {
+    *number == 0
 }

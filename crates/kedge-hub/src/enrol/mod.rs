@@ -9,9 +9,11 @@
 //!   gets it, on one hub or on several.
 //! * Nothing is half-done: a server exists only after its use was reserved; a use without a server is given back at
 //!   once, or, when the hub died between the two, at its next start ([`reconcile`]). The server carries the token's
-//!   name ([`JOINED_WITH`]), which is how that start tells the two apart.
+//!   name ([`JOINED_WITH`]) and the use's number ([`JOIN_USE`]), which is how that start tells the two apart.
+//! * What a join costs does not grow with those before it: see [`Ledger`].
 //! * An agent whose answer was lost asks again with the same key and gets the same answer.
 
+mod ledger;
 mod uses;
 
 use std::{net::IpAddr, time::Instant};
@@ -24,6 +26,7 @@ use kedge_api::{
 };
 use kedge_store::StoreError;
 
+pub use ledger::Ledger;
 pub use uses::{latest_end, reconcile};
 
 use crate::{
@@ -36,6 +39,9 @@ use crate::{
 
 /// The annotation that says with which join token a server came.
 pub const JOINED_WITH: &str = "kedge.dev/join-token";
+
+/// The annotation that says with which of its uses.
+pub const JOIN_USE: &str = "kedge.dev/join-use";
 
 /// Why an agent may not join.
 #[derive(Debug)]
@@ -157,14 +163,18 @@ async fn attempt(app: &App, joiner: &Joiner, request: &Enrollment) -> Result<Ser
     {
         return Err(taken(&request.name));
     }
-    uses::reserve(app, &token, now).await?;
-    match make(app, &token, request, existing, now).await {
+    let number = uses::reserve(app, &token, now).await?;
+    let joining = Joining {
+        token: &token,
+        number,
+    };
+    match make(app, joining, request, existing, now).await {
         Ok(server) => {
-            uses::name(app, &token, &request.name, now).await;
+            uses::name(app, &token, number, &request.name, now).await;
             Ok(server)
         }
         Err(why) => {
-            uses::give_back(app, &token).await;
+            uses::give_back(app, &token, number).await;
             // An agent that asked twice at once lost against itself.
             let stored = app.store.find::<Server>(&request.name).await?;
             stored
@@ -192,9 +202,16 @@ async fn known_token(app: &App, joiner: &Joiner) -> Result<JoinToken, Refused> {
     }
 }
 
+/// A use of a join token that is under way.
+#[derive(Clone, Copy, Debug)]
+struct Joining<'a> {
+    token: &'a JoinToken,
+    number: u64,
+}
+
 async fn make(
     app: &App,
-    token: &JoinToken,
+    joining: Joining<'_>,
     request: &Enrollment,
     existing: Option<Server>,
     now: Time,
@@ -206,7 +223,7 @@ async fn make(
             if server.spec.host_keys.is_empty() {
                 server.spec.host_keys = request.host_keys.clone();
             }
-            mark_joined(&mut server, token);
+            mark_joined(&mut server, joining);
             app.store.update(&server).await
         }
         None => {
@@ -217,7 +234,7 @@ async fn make(
             };
             let mut server = Server::new(request.name.clone().into(), spec);
             server.metadata.labels = request.labels.clone();
-            mark_joined(&mut server, token);
+            mark_joined(&mut server, joining);
             server.validate().map_err(|errors| {
                 Refused::Told(Status::invalid::<Server>(request.name.as_str(), &errors))
             })?;
@@ -238,28 +255,45 @@ async fn make(
     }
 }
 
-fn mark_joined(server: &mut Server, token: &JoinToken) {
+fn mark_joined(server: &mut Server, joining: Joining<'_>) {
     // The token's labels win: they are what an operator decided.
+    let Joining { token, number } = joining;
     let forced = token
         .spec
         .labels
         .iter()
         .map(|(key, value)| (key.clone(), value.clone()));
     server.metadata.labels.extend(forced);
-    if let Ok(key) = JOINED_WITH.parse::<LabelKey>() {
-        server
-            .metadata
-            .annotations
-            .insert(key, token.metadata.name.as_str().to_owned());
+    let notes = [
+        (JOINED_WITH, token.metadata.name.as_str().to_owned()),
+        (JOIN_USE, number.to_string()),
+    ];
+    for (key, note) in notes {
+        if let Ok(key) = key.parse::<LabelKey>() {
+            server.metadata.annotations.insert(key, note);
+        }
     }
 }
 
-fn joined_with(server: &Server, token: &str) -> bool {
-    server
-        .metadata
-        .annotations
+/// A server that came with a join token.
+#[derive(Clone, Debug)]
+struct Joined {
+    server: ServerName,
+    /// None of one that came to a hub that gave its uses no numbers.
+    number: Option<u64>,
+}
+
+/// The name of the token that a server came with, and what is known of that.
+fn joined_with(server: &Server) -> Option<(&str, Joined)> {
+    let annotations = &server.metadata.annotations;
+    let number = annotations.get(JOIN_USE);
+    let joined = Joined {
+        server: server.name(),
+        number: number.and_then(|number| number.parse().ok()),
+    };
+    annotations
         .get(JOINED_WITH)
-        .is_some_and(|name| name == token)
+        .map(|token| (token.as_str(), joined))
 }
 
 fn reported(request: &Enrollment) -> ServerStatus {

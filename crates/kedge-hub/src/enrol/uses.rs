@@ -1,12 +1,17 @@
 //! The uses of a join token: reserved before a server is made, named after it, given back when it was not.
 
+use std::collections::BTreeMap;
+
 use kedge_api::{
     JoinToken, LabelSelector, Server, ServerName, Status, StatusReason, Time, meta::Changed,
 };
 use kedge_service::Stage;
 use kedge_store::StoreError;
 
-use super::{Refused, joined_with};
+use super::{
+    Joined, Refused, joined_with,
+    ledger::{self, Answer, Step},
+};
 use crate::{app::App, defaults};
 
 /// Gives back uses that were reserved by a hub that died before it made the server, and names those whose server was
@@ -20,14 +25,15 @@ use crate::{app::App, defaults};
 pub async fn reconcile(app: &App) -> Result<(), StoreError> {
     let everything = LabelSelector::default();
     let servers = app.store.list::<Server>(&everything).await?;
+    let mut joined: BTreeMap<&str, Vec<Joined>> = BTreeMap::new();
+    for server in &servers.items {
+        if let Some((token, joined_by)) = joined_with(server) {
+            joined.entry(token).or_default().push(joined_by);
+        }
+    }
     for token in app.store.list::<JoinToken>(&everything).await?.items {
         let name = token.metadata.name.as_str();
-        let made: Vec<_> = servers
-            .items
-            .iter()
-            .filter(|server| joined_with(server, name))
-            .map(Server::name)
-            .collect();
+        let made = joined.remove(name).unwrap_or_default();
         app.store
             .modify_status::<JoinToken>(name, |token| reconciled(token, &made))
             .await?;
@@ -35,14 +41,24 @@ pub async fn reconcile(app: &App) -> Result<(), StoreError> {
     Ok(())
 }
 
-fn reconciled(token: &mut JoinToken, made: &[ServerName]) -> Changed {
+fn reconciled(token: &mut JoinToken, made: &[Joined]) -> Changed {
     let before = token.status.clone();
-    for name in made {
-        if !token.status.used_by.contains(name) {
-            token.status.used_by.push(name.clone());
+    for number in std::mem::take(&mut token.status.joining) {
+        if let Some(joined) = made.iter().find(|joined| joined.number == Some(number)) {
+            token.status.used_by.push(joined.server.clone());
         }
     }
-    token.status.used = u32::try_from(token.status.used_by.len()).unwrap_or(u32::MAX);
+    // Hubs of before named every use and gave it no number. A list that is not whole was written by one of now.
+    if token.status.used_earlier == 0 {
+        for joined in made {
+            if !token.status.used_by.contains(&joined.server) {
+                token.status.used_by.push(joined.server.clone());
+            }
+        }
+    }
+    ledger::keep_last(token);
+    let names = u32::try_from(token.status.used_by.len()).unwrap_or(u32::MAX);
+    token.status.used = token.status.used_earlier.saturating_add(names);
     if token.status == before {
         Changed::No
     } else {
@@ -56,63 +72,43 @@ pub fn latest_end(now: Time) -> Time {
     now.saturating_add(defaults::JOIN_TOKEN_LIFE_MAX)
 }
 
-/// Takes one use, or finds that there is none left.
-pub(super) async fn reserve(app: &App, token: &JoinToken, now: Time) -> Result<(), Refused> {
-    let mut spent = None;
-    let result = change(app, token, |newest| {
-        spent = None;
-        if newest.metadata.uid != token.metadata.uid {
-            spent = Some("the join token was revoked");
-        } else if newest.status.used >= newest.spec.uses {
-            spent = Some("the join token was used already");
-        } else if newest.is_spent(now) {
-            spent = Some("the join token has expired");
-        }
-        if spent.is_some() {
-            return Changed::No;
-        }
-        newest.status.used += 1;
-        newest.status.last_used_at = Some(now);
-        Changed::Yes
-    })
-    .await;
-    match (result, spent) {
-        (_, Some(why)) => {
+/// Takes one use, or finds that there is none left. The number is that use's for ever.
+pub(super) async fn reserve(app: &App, token: &JoinToken, now: Time) -> Result<u64, Refused> {
+    let step = Step::Reserve(now);
+    match app.ledger.change(&app.store, token, step).await {
+        Ok(Answer::Done(number)) => Ok(number),
+        Ok(Answer::Spent(why)) => {
             let words = format!("{why}; ask for another one (`kedge token create`)");
             Err(Refused::Told(Status::new(
                 StatusReason::Unauthorized,
                 words,
             )))
         }
-        (Ok(()), None) => Ok(()),
-        (Err(StoreError::NotFound { .. }), None) => Err(Refused::Unproved(
+        Err(StoreError::NotFound { .. }) => Err(Refused::Unproved(
             "the join token was revoked a moment ago".to_owned(),
         )),
-        (Err(error), None) => Err(error.into()),
+        Err(error) => Err(error.into()),
     }
 }
 
 /// Names who used it. Nothing rests on it now; the next start would do it too.
-pub(super) async fn name(app: &App, token: &JoinToken, server: &ServerName, now: Time) {
-    let result = change(app, token, |newest| {
-        if newest.metadata.uid != token.metadata.uid {
-            return Changed::No;
-        }
-        // Once for each use, also of a name that joined before, was deleted, and joins again: they are counted.
-        newest.status.last_used_at = Some(now);
-        newest.status.used_by.push(server.clone());
-        Changed::Yes
-    })
-    .await;
-    if let Err(error) = result {
+pub(super) async fn name(
+    app: &App,
+    token: &JoinToken,
+    number: u64,
+    server: &ServerName,
+    now: Time,
+) {
+    let step = Step::Name(number, server.clone(), now);
+    if let Err(error) = app.ledger.change(&app.store, token, step).await {
         tracing::warn!(token = %token.metadata.name, cause = %error, "who used a join token cannot be written");
     }
 }
 
 /// Gives a use back. While the store takes no writes it is tried again, until the hub ends; its next start would do
 /// it too.
-pub(super) async fn give_back(app: &App, token: &JoinToken) {
-    let Err(error) = give_back_once(app, token).await else {
+pub(super) async fn give_back(app: &App, token: &JoinToken, number: u64) {
+    let Err(error) = give_back_once(app, token, number).await else {
         return;
     };
     tracing::warn!(
@@ -127,50 +123,19 @@ pub(super) async fn give_back(app: &App, token: &JoinToken) {
                 () = later.shutdown.reached(Stage::Cut) => return,
                 () = tokio::time::sleep(defaults::STORE_RETRY) => {}
             }
-            if give_back_once(&later, &token).await.is_ok() {
+            if give_back_once(&later, &token, number).await.is_ok() {
                 return;
             }
         }
     });
 }
 
-async fn give_back_once(app: &App, token: &JoinToken) -> Result<(), StoreError> {
-    let result = change(app, token, |newest| {
-        if newest.metadata.uid != token.metadata.uid || newest.status.used == 0 {
-            return Changed::No;
-        }
-        newest.status.used -= 1;
-        Changed::Yes
-    })
-    .await;
-    match result {
+async fn give_back_once(app: &App, token: &JoinToken, number: u64) -> Result<(), StoreError> {
+    let step = Step::GiveBack(number);
+    match app.ledger.change(&app.store, token, step).await {
         // A token that was revoked has no uses to give back.
-        Err(StoreError::NotFound { .. }) => Ok(()),
-        result => result,
-    }
-}
-
-/// Changes the newest status of a token, however many others do the same.
-async fn change(
-    app: &App,
-    token: &JoinToken,
-    mut change: impl FnMut(&mut JoinToken) -> Changed + Send,
-) -> Result<(), StoreError> {
-    let _turn = app.joining.lock().await;
-    let mut rounds = 0;
-    loop {
-        let name = &token.metadata.name;
-        match app
-            .store
-            .modify_status::<JoinToken>(name, &mut change)
-            .await
-        {
-            Err(StoreError::Conflict { .. }) if rounds < defaults::CONFLICT_ROUNDS => {
-                rounds += 1;
-                tokio::task::yield_now().await;
-            }
-            result => return result.map(|_| ()),
-        }
+        Ok(_) | Err(StoreError::NotFound { .. }) => Ok(()),
+        Err(error) => Err(error),
     }
 }
 
@@ -186,13 +151,62 @@ mod tests {
         token
     }
 
+    fn joined(name: &str, number: Option<u64>) -> Joined {
+        Joined {
+            server: name.parse().unwrap(),
+            number,
+        }
+    }
+
+    #[test]
+    fn what_was_under_way_is_known_by_its_number() {
+        for (earlier, used_by, joining, made, wanted) in [
+            (0, &[][..], &[1][..], &[][..], 0),
+            (0, &[], &[1], &[("web01", 1)], 1),
+            // Of two that wanted one name, one got it.
+            (0, &[], &[1, 2], &[("web01", 2)], 1),
+            (0, &["web01"], &[2], &[("web01", 1)], 1),
+            // It was deleted and came again.
+            (0, &["web01"], &[2], &[("web01", 2)], 2),
+            (7, &["c"], &[9, 10], &[("a", 1), ("c", 8), ("d", 10)], 9),
+            (7, &["c"], &[], &[("a", 1), ("c", 8)], 8),
+        ] {
+            let mut token = token(99, used_by);
+            token.status.used_earlier = earlier;
+            token.status.joining = joining.to_vec();
+            let made: Vec<_> = made
+                .iter()
+                .map(|(name, number)| joined(name, Some(*number)))
+                .collect();
+            assert_eq!(reconciled(&mut token, &made), Changed::Yes);
+            let case = (used_by, joining, &made);
+            assert_eq!(token.status.used, wanted, "{case:?}");
+            assert!(token.status.joining.is_empty(), "{case:?}");
+            assert_eq!(reconciled(&mut token, &made), Changed::No, "{case:?}");
+        }
+    }
+
+    #[test]
+    fn the_names_of_a_hub_of_before_are_counted_and_the_last_are_kept() {
+        let names: Vec<_> = (0..1000).map(|number| format!("web{number}")).collect();
+        let names: Vec<_> = names.iter().map(String::as_str).collect();
+        let made: Vec<_> = names.iter().map(|name| joined(name, None)).collect();
+        // The last had no name yet, and another was never made.
+        let mut token = token(1001, &names[..999]);
+        reconciled(&mut token, &made);
+        assert_eq!(token.status.used, 1000);
+        assert_eq!(token.status.used_by.len(), defaults::JOIN_TOKEN_NAMES);
+        assert_eq!(token.status.used_by.last().unwrap().as_str(), "web999");
+        assert_eq!(reconciled(&mut token, &made), Changed::No);
+    }
+
     #[test]
     fn a_use_without_a_server_is_given_back_and_a_server_without_its_use_is_counted() {
         let names = |names: &[&str]| {
             names
                 .iter()
-                .map(|name| name.parse().unwrap())
-                .collect::<Vec<ServerName>>()
+                .map(|name| joined(name, None))
+                .collect::<Vec<Joined>>()
         };
         for (used, used_by, made, wanted) in [
             (1, &[][..], &[][..], 0),
