@@ -208,6 +208,7 @@ async fn serve(
         Signals::new().map_err(|error| Failure::new(format!("cannot take signals: {error}")))?;
     let listeners = listeners(&settings).map_err(|error| Failure::from_error(&error))?;
     let store = daemon::open_store(&settings).map_err(|error| Failure::from_error(&error))?;
+    let vouched = shards.clone();
     let daemon = Box::pin(Daemon::build(
         settings,
         listeners,
@@ -228,7 +229,10 @@ async fn serve(
         reloader: daemon.reloader(),
         shutdown: shutdown.clone(),
     };
-    let watchdog = notifier.feed_watchdog(shutdown.reached(kedge_service::Stage::Report));
+    // Connections are on the shards: a hub of which one is stuck is as good as stuck.
+    let turn = async || vouched.turn(shutdown.tasks()).await;
+    let watchdog =
+        notifier.feed_watchdog_after(turn, shutdown.reached(kedge_service::Stage::Report));
     let report = tokio::select! {
         (report, ()) = async { tokio::join!(daemon.run(), watchdog) } => report,
         never = hands.obey(signals) => match never {},

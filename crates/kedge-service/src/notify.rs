@@ -69,6 +69,15 @@ impl Notifier {
     ///
     /// Safe: dropping it stops the feeding.
     pub async fn feed_watchdog(&self, stop: impl Future<Output = ()>) {
+        self.feed_watchdog_after(async || (), stop).await;
+    }
+
+    /// The same, each time after `turn`, of a daemon that has more than this runtime to vouch for.
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe: dropping it stops the feeding.
+    pub async fn feed_watchdog_after(&self, turn: impl AsyncFn(), stop: impl Future<Output = ()>) {
         let Some(period) = self.watchdog_period() else {
             return stop.await;
         };
@@ -77,7 +86,7 @@ impl Notifier {
         loop {
             tokio::select! {
                 () = &mut stop => return,
-                _ = ticks.tick() => self.alive(),
+                () = async { ticks.tick().await; turn().await } => self.alive(),
             }
         }
     }

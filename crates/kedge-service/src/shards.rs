@@ -16,7 +16,7 @@ use std::future::Future;
 use std::io;
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -60,8 +60,28 @@ pub struct Seat {
 #[derive(Debug)]
 pub struct ShardThreads {
     stop: CancellationToken,
+    steps: Arc<Steps>,
+    patience: Duration,
     threads: Vec<thread::JoinHandle<()>>,
 }
+
+/// How many threads have come how far in their end.
+#[derive(Debug, Default)]
+struct Steps {
+    counts: Mutex<Counts>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Counts {
+    /// They may run tasks.
+    running: usize,
+    /// They have something left to do.
+    left: usize,
+}
+
+/// Says that a thread has nothing left to do, also when it panics.
+struct Done(Arc<Steps>);
 
 /// As many threads as this process may use cores: what its affinity mask and its control group leave of the machine.
 #[must_use]
@@ -95,6 +115,8 @@ impl Shards {
         let mut all = Vec::with_capacity(count.get());
         let mut threads = ShardThreads {
             stop: CancellationToken::new(),
+            steps: Arc::default(),
+            patience,
             threads: Vec::with_capacity(count.get()),
         };
         for number in 0..count.get() {
@@ -103,7 +125,7 @@ impl Shards {
                 .enable_time()
                 .build()?;
             all.push(Shard::new(runtime.handle().clone()));
-            threads.add(number, runtime, tasks.clone(), patience)?;
+            threads.add(number, runtime, tasks.clone())?;
         }
         Ok((Self::new(all), threads))
     }
@@ -135,6 +157,23 @@ impl Shards {
         shard.inner.seats.fetch_add(1, Ordering::Relaxed);
         Seat {
             shard: Mutex::new(shard),
+        }
+    }
+
+    /// Pends until each of them has got round to a task of `tasks`: while one is stuck, so is this.
+    ///
+    /// # Cancel safety
+    /// Safe.
+    pub async fn turn(&self, tasks: &Tasks) {
+        let asked: Vec<_> = self
+            .inner
+            .all
+            .iter()
+            .map(|shard| shard.spawn(tasks, "turn", std::future::ready(())))
+            .collect();
+        for answer in asked {
+            // A shard that has ended is not stuck.
+            let _ = answer.await;
         }
     }
 
@@ -214,26 +253,31 @@ impl Drop for Seat {
 }
 
 impl ShardThreads {
-    fn add(
-        &mut self,
-        number: usize,
-        runtime: Runtime,
-        tasks: Tasks,
-        patience: Duration,
-    ) -> io::Result<()> {
+    fn add(&mut self, number: usize, runtime: Runtime, tasks: Tasks) -> io::Result<()> {
         let stop = self.stop.clone();
+        let patience = self.patience;
+        self.steps.advance(|counts| {
+            counts.running += 1;
+            counts.left += 1;
+        });
+        let done = Done(Arc::clone(&self.steps));
         let thread = thread::Builder::new()
             .name(format!("shard-{number}"))
             .spawn(move || {
                 let _watch = tasks.watch("shard");
                 runtime.block_on(stop.cancelled());
+                // A task that came from another shard may wait for that one's clock, and is not to be polled without.
+                done.0.advance(|counts| counts.running -= 1);
+                done.0.wait(patience, |counts| counts.running > 0);
                 runtime.shutdown_timeout(patience);
-            })?;
+            })
+            .inspect_err(|_| self.steps.advance(|counts| counts.running -= 1))?;
         self.threads.push(thread);
         Ok(())
     }
 
-    /// Ends all of them, with the tasks that they still have, and waits for that. Tasks end better by themselves: see
+    /// Ends all of them, with the tasks that they still have, and waits for that, but not for a thread whose task does not
+    /// let go of it: that one ends with the process. Tasks end better by themselves: see
     /// [`Shutdown::sequence`](crate::Shutdown::sequence).
     pub fn end(self) {
         drop(self);
@@ -243,10 +287,40 @@ impl ShardThreads {
 impl Drop for ShardThreads {
     fn drop(&mut self) {
         self.stop.cancel();
+        // The others, then calls that block, then those that are late with both.
+        let patience = self.patience.saturating_mul(3);
+        let left = self.steps.wait(patience, |counts| counts.left > 0);
+        if left > 0 {
+            tracing::error!(threads = left, "a task keeps its thread; it is left behind");
+            return;
+        }
         for thread in self.threads.drain(..) {
             // One that panicked has said so to its tasks' owner.
             let _ = thread.join();
         }
+    }
+}
+
+impl Steps {
+    fn advance(&self, step: impl FnOnce(&mut Counts)) {
+        step(&mut self.counts.lock().unwrap_or_else(PoisonError::into_inner));
+        self.changed.notify_all();
+    }
+
+    /// Waits while there is something to wait for, and says how many threads have something left to do.
+    fn wait(&self, patience: Duration, mut more: impl FnMut(&Counts) -> bool) -> usize {
+        let counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        let (counts, _) = self
+            .changed
+            .wait_timeout_while(counts, patience, |counts| more(counts))
+            .unwrap_or_else(PoisonError::into_inner);
+        counts.left
+    }
+}
+
+impl Drop for Done {
+    fn drop(&mut self) {
+        self.0.advance(|counts| counts.left -= 1);
     }
 }
 
@@ -365,6 +439,78 @@ mod tests {
         let report = shutdown.sequence(StopLimits::default()).await;
         assert_eq!(report.left_tasks, 0);
         threads.end();
+    }
+
+    #[tokio::test]
+    async fn a_task_that_never_lets_go_of_its_thread_does_not_keep_the_daemon() {
+        let tasks = Tasks::new();
+        let count = NonZeroUsize::new(2).unwrap();
+        let (shards, threads) = Shards::start(count, &tasks, Duration::from_millis(10)).unwrap();
+        let (let_go, held) = std::sync::mpsc::channel::<()>();
+        let (begun, begins) = tokio::sync::oneshot::channel();
+        let (one, other) = (shards.seat(), shards.seat());
+        let stuck = one.shard().spawn(&tasks, "stuck", async move {
+            begun.send(()).unwrap();
+            // As long as the other end is there, which is until after the threads ended.
+            let _ = held.recv();
+        });
+        let patient = other
+            .shard()
+            .spawn(&tasks, "patient", std::future::pending::<()>());
+        begins.await.unwrap();
+        threads.end();
+        assert!(patient.await.unwrap_err().is_cancelled());
+        assert!(!stuck.is_finished());
+        drop(let_go);
+        stuck.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn nobody_is_vouched_for_while_one_is_stuck() {
+        let tasks = Tasks::new();
+        let (shards, threads) = two(&tasks);
+        shards.turn(&tasks).await;
+        let (let_go, held) = std::sync::mpsc::channel::<()>();
+        let (begun, begins) = tokio::sync::oneshot::channel();
+        let (one, other) = (shards.seat(), shards.seat());
+        one.shard().spawn(&tasks, "stuck", async move {
+            begun.send(()).unwrap();
+            let _ = held.recv();
+        });
+        begins.await.unwrap();
+        let mut turn = Box::pin(shards.turn(&tasks));
+        assert!(futures_util::poll!(turn.as_mut()).is_pending());
+        // What was asked of the other before has been done by now.
+        thread_of(&other, &tasks).await;
+        assert!(futures_util::poll!(turn.as_mut()).is_pending());
+        drop(let_go);
+        turn.await;
+        threads.end();
+    }
+
+    #[tokio::test]
+    async fn no_task_is_polled_when_the_clock_it_came_with_has_stopped() {
+        let tasks = Tasks::new();
+        for _ in 0..20 {
+            let (shards, threads) = two(&tasks);
+            let (one, other) = (shards.seat(), shards.seat());
+            // Begun on one shard, polled all the time on the other.
+            let slept = one.shard().spawn(&tasks, "sleeps", async {
+                let mut sleep = Box::pin(tokio::time::sleep(Duration::from_secs(3600)));
+                let polled = futures_util::poll!(sleep.as_mut());
+                assert!(polled.is_pending());
+                sleep
+            });
+            let mut sleep = slept.await.unwrap();
+            other.shard().spawn(&tasks, "carried", async move {
+                loop {
+                    assert!(futures_util::poll!(sleep.as_mut()).is_pending());
+                    tokio::task::yield_now().await;
+                }
+            });
+            threads.end();
+            assert!(!tasks.has_panicked());
+        }
     }
 
     #[tokio::test]
