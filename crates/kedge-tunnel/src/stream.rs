@@ -8,11 +8,12 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use kedge_proto::{
-    Attributes, Read, RefuseCode, ResetCode, SendBuffer, StreamEnd, StreamId, Write,
+    Attributes, NoStream, Read, RefuseCode, ResetCode, SendBuffer, StreamEnd, StreamId, Write,
 };
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::buffers;
+use crate::defaults::{POOLED_FROM, SPLICE_BUFFER};
 use crate::link::LinkEnd;
 use crate::shared::{Inner, Shared, Slot, now};
 
@@ -256,7 +257,7 @@ impl AsyncWrite for SendHalf {
             if let Some(failure) = inner.failure(*id) {
                 return Poll::Ready(Err(failure.into()));
             }
-            match inner.proto.write(*id, buf) {
+            match put(inner, *id, buf) {
                 Ok(Write::Accepted(len)) => {
                     inner.wake_driver(wakes);
                     Poll::Ready(Ok(len))
@@ -292,6 +293,23 @@ impl AsyncWrite for SendHalf {
             Poll::Ready(Ok(()))
         })
     }
+}
+
+/// Writes what there is room for. What fills most of a frame goes through one of the thread's buffers, as in a splice.
+fn put(inner: &mut Inner, id: StreamId, bytes: &[u8]) -> Result<Write, NoStream> {
+    let len = bytes.len().min(SPLICE_BUFFER);
+    if len >= POOLED_FROM {
+        let len = len.min(inner.proto.room(id));
+        if let Some(bytes) = bytes.get(..len).filter(|_| len >= POOLED_FROM) {
+            let mut pooled = buffers::take(len);
+            pooled.extend_from_slice(bytes);
+            let mut buffer = SendBuffer::new(pooled, len);
+            if inner.proto.write_buffer(id, &mut buffer).is_ok() {
+                return Ok(Write::Accepted(len));
+            }
+        }
+    }
+    inner.proto.write(id, bytes)
 }
 
 impl Drop for SendHalf {
