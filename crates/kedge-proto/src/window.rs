@@ -145,6 +145,11 @@ impl Window {
         self.size
     }
 
+    /// Bytes of the budget that it has.
+    pub(crate) fn reserved(&self) -> u64 {
+        self.reserved
+    }
+
     /// Credit is worth a frame when it has grown by this much.
     pub(crate) fn step(&self) -> u64 {
         (self.size / CREDIT_FRACTION).clamp(1, CREDIT_STEP_CAP)

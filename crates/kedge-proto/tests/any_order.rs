@@ -8,8 +8,8 @@ mod common;
 use std::time::Duration;
 
 use common::{Size, World, small};
-use kedge_proto::Limits;
 use kedge_proto::defaults::{BACKLOGGED_DATA, MAX_DATA};
+use kedge_proto::{Limits, SharedBudget};
 use proptest::prelude::*;
 
 /// One thing that happens.
@@ -98,6 +98,31 @@ proptest! {
         steps in prop::collection::vec(step(1), 0..600),
     ) {
         run(&mut World::new(true, small(), sizes), steps);
+    }
+}
+
+/// Half of what the four links could promise each by itself.
+fn shared() -> Limits {
+    Limits {
+        shared: Some(SharedBudget::new(1024 * 1024)),
+        ..small()
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+
+    #[test]
+    fn within_a_budget_that_all_links_share(
+        sizes in sizes(1..=12, 200_000),
+        steps in prop::collection::vec(step(1), 0..600),
+        hub in any::<bool>(),
+    ) {
+        let limits = shared();
+        let all = limits.shared.clone().unwrap();
+        let mut world = World::new(hub, limits, sizes);
+        run(&mut world, steps);
+        assert_eq!(all.used(), 0);
     }
 }
 

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use common::{Size, World, request, small};
 use kedge_proto::defaults::{INITIAL_CREDIT, MAX_DATA};
-use kedge_proto::{Attributes, Event, Frame, Limits, Link, Side, StreamId, Write};
+use kedge_proto::{Attributes, Event, Frame, Limits, Link, SharedBudget, Side, StreamId, Write};
 
 /// A client with `bulk` streams that have more to send than fits, and one that has nothing to send yet.
 fn busy(bulk: usize) -> (Link, Vec<StreamId>, StreamId, Instant) {
@@ -254,6 +254,54 @@ fn a_link_whose_budget_is_used_up_by_stalled_streams_carries_others() {
     };
     for hub in [false, true] {
         drop(beside_stalled(hub, limits.clone(), 11, 3_000_000));
+    }
+}
+
+#[test]
+fn who_has_used_up_what_all_links_share_leaves_others_moving() {
+    let all = SharedBudget::new(4 << 20);
+    let limits = Limits {
+        shared: Some(all.clone()),
+        ..Limits::default()
+    };
+    for hub in [false, true] {
+        let greedy = beside_stalled(hub, limits.clone(), 32, 100_000);
+        let promised = |world: &World| -> u64 {
+            let links = world.links.iter();
+            links.map(|link| link.holdings().promised).sum()
+        };
+        let theirs = promised(&greedy);
+        assert!(all.used() == theirs && all.cap() - theirs < 1 << 20);
+        // A link of its own for each of the others; what is left over helps one of them at most.
+        let size = Size {
+            up: 1_000_000,
+            down: 1_000_000,
+        };
+        let mut others: Vec<_> = (0..4)
+            .map(|_| World::new(hub, limits.clone(), vec![size]))
+            .collect();
+        for other in &mut others {
+            // No PING helps: time stands still.
+            for _ in 0..2000 {
+                other.client_write(0, 100_000);
+                other.agent_write(0, 100_000);
+                other.client_read(0, 100_000);
+                other.agent_read(0, 100_000);
+                for link in 0..other.links.len() {
+                    while other.transmit(link, MAX_DATA) {}
+                    while other.deliver(link) {}
+                }
+            }
+            assert!(other.clients[0].1.done, "hub: {hub}");
+            other.check_done();
+        }
+        assert_eq!(
+            all.used(),
+            theirs,
+            "nobody took or gave what was not theirs"
+        );
+        drop((greedy, others));
+        assert_eq!(all.used(), 0);
     }
 }
 

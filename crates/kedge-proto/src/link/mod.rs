@@ -26,7 +26,7 @@ use crate::liveness::{Liveness, Pulse};
 use crate::recv::Violation;
 use crate::schedule::Schedule;
 use crate::stream::{Part, Phase, Stream};
-use crate::window::{Budget, SharedBudget};
+use crate::window::{Budget, SharedBudget, Window};
 
 pub use ends::Write;
 pub use resumption::ResumeRequest;
@@ -259,6 +259,10 @@ impl Link {
     /// What the link holds. Looks at every stream.
     #[must_use]
     pub fn holdings(&self) -> Holdings {
+        debug_assert!(
+            self.adds_up(),
+            "the link's sums are not those of its streams"
+        );
         Holdings {
             streams: self.streams.len(),
             sending: self.streams.values().map(|stream| stream.send.held()).sum(),
@@ -270,6 +274,15 @@ impl Link {
                 + self.moved.len()
                 + self.crowded.len(),
         }
+    }
+
+    /// Whether what is counted for all streams together is what they hold.
+    fn adds_up(&self) -> bool {
+        let ends = self.streams.values().filter(|one| one.part == Part::End);
+        let written: u64 = ends.map(|stream| stream.send.beyond()).sum();
+        let windows = self.streams.values().map(|stream| &stream.recv.window);
+        let reserved: u64 = windows.map(Window::reserved).sum();
+        (written, reserved) == (self.written, self.budget.used())
     }
 
     /// How many streams are not forgotten.

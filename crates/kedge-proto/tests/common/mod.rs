@@ -468,6 +468,11 @@ impl World {
 
     /// What no peer may make anybody hold more than.
     pub(crate) fn check_bounds(&self) {
+        if let Some(all) = &self.limits.shared {
+            let promised = self.links.iter().map(|link| link.holdings().promised);
+            assert_eq!(all.used(), promised.sum::<u64>());
+            assert!(all.used() <= all.cap());
+        }
         for link in &self.links {
             let holdings = link.holdings();
             let bound = self.limits.budget + holdings.streams as u64 * INITIAL_CREDIT;
