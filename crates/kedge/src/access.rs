@@ -1,7 +1,7 @@
 //! What the hub says of a server: as whom to log in, and which host keys to trust.
 //!
 //! One `ssh` asks up to three times: for the login before it starts, for the host keys once or twice
-//! in the key exchange. The hub is asked once; the answer is kept for a few seconds.
+//! in the key exchange. The hub is asked once; the answer serves for a few seconds, its login for minutes.
 //!
 //! ```text
 //!  first `ssh`       Match exec ── ask ──►              kedge proxy ══ dial ══►      known-hosts: remembered
@@ -14,7 +14,7 @@ use std::time::Duration;
 use http::HeaderValue;
 use jiff::Timestamp;
 use kedge_api::rest::ServerAccess;
-use kedge_api::{HostKeys, Login, ServerName};
+use kedge_api::{HostKeys, HubUrl, Login, ServerName};
 use kedge_service::Failure;
 
 use crate::app::App;
@@ -22,7 +22,7 @@ use crate::defaults;
 use crate::failure::IntoFailure;
 use crate::hub::{Hub, HubError};
 use crate::names::Place;
-use crate::state::{HubState, RememberedAccess};
+use crate::state::{Answers, RememberedAccess};
 
 /// Why there is no answer.
 #[derive(Debug)]
@@ -60,9 +60,7 @@ pub async fn mapped(
     place: &Place<'_>,
     patience: Duration,
 ) -> Result<Login, AccessError> {
-    let state = app.state(place.hub_name);
-    let remembered = state.access(&place.server, app.now(), defaults::MAPPED_TIME);
-    if let Some(access) = remembered {
+    if let Some(access) = remembered(app, place, defaults::MAPPED_TIME) {
         let is_recent = access.is_recent(app.now());
         if let Some(login) = access.login
             && (is_recent || app.credentials(place.hub_name).is_ready())
@@ -106,13 +104,17 @@ pub async fn host_keys(
     place: &Place<'_>,
     login: Option<&Login>,
 ) -> Result<HostKeys, AccessError> {
-    let state = app.state(place.hub_name);
-    match state.access(&place.server, app.now(), defaults::ACCESS_TIME) {
+    match remembered(app, place, defaults::ACCESS_TIME) {
         Some(access) => Ok(access.host_keys),
         None => Ok(ask(app, place, login, defaults::REQUEST_TIME)
             .await?
             .host_keys),
     }
+}
+
+fn remembered(app: &App<'_>, place: &Place<'_>, within: Duration) -> Option<RememberedAccess> {
+    let state = app.state(place.hub_name);
+    state.access(&place.hub.url, &place.server, app.now(), within)
 }
 
 async fn ask(
@@ -124,8 +126,12 @@ async fn ask(
     let hub = app
         .client(place.hub_name, place.hub)
         .map_err(AccessError::Local)?;
+    // Without a place to remember it, the hub is asked again: slower, and nothing worse.
+    let memory = Memory::new(app, place);
     hub.prepare().await.map_err(AccessError::Hub)?;
-    let said = tokio::time::timeout(patience, hub.access(&place.server, login))
+    let asked_at = Timestamp::now();
+    let asked = tokio::time::timeout(patience, hub.access(&place.server, login));
+    let said = asked
         .await
         .unwrap_or_else(|_| {
             Err(HubError::Timeout {
@@ -134,26 +140,46 @@ async fn ask(
             })
         })
         .map_err(AccessError::Hub)?;
-    remember(&app.state(place.hub_name), &place.server, login, &said);
+    if let Some(memory) = memory {
+        memory.keep(login, asked_at, &said);
+    }
     Ok(said)
 }
 
-/// Without a place to remember it, the hub is asked again: slower, and nothing worse.
-fn remember(state: &HubState, server: &ServerName, asked: Option<&Login>, said: &ServerAccess) {
-    let access = RememberedAccess {
-        fetched: Timestamp::now().as_second(),
-        login: asked.is_none().then(|| said.login.clone()),
-        host_keys: said.host_keys.clone(),
-    };
-    let _ = state.remember(server, &access);
+/// Where the answer to a question about a server goes. Made before the login is read with which it is asked: see
+/// [`Answers`].
+#[derive(Debug)]
+struct Memory {
+    answers: Answers,
+    hub: HubUrl,
+    server: ServerName,
+}
+
+impl Memory {
+    fn new(app: &App<'_>, place: &Place<'_>) -> Option<Self> {
+        Some(Self {
+            answers: app.state(place.hub_name).answers().ok()?,
+            hub: place.hub.url.clone(),
+            server: place.server.clone(),
+        })
+    }
+
+    fn keep(&self, asked: Option<&Login>, asked_at: Timestamp, said: &ServerAccess) {
+        let access = RememberedAccess {
+            hub: self.hub.clone(),
+            fetched: asked_at.as_second(),
+            login: asked.is_none().then(|| said.login.clone()),
+            host_keys: said.host_keys.clone(),
+        };
+        let _ = self.answers.remember(&self.server, &access);
+    }
 }
 
 /// A question that `kedge proxy` puts to the hub while it dials: this `ssh` began with a login that was
 /// remembered for longer than host keys are.
 #[derive(Debug)]
 pub struct Beside {
-    state: HubState,
-    server: ServerName,
+    memory: Memory,
     asked: Option<Login>,
 }
 
@@ -161,16 +187,14 @@ impl Beside {
     /// What is to be asked, if anything. Where nothing is remembered at all, no `ssh` of ours needs it.
     #[must_use]
     pub fn new(app: &App<'_>, place: &Place<'_>, login: Option<&Login>) -> Option<Self> {
-        let state = app.state(place.hub_name);
-        let older = state.access(&place.server, app.now(), defaults::MAPPED_TIME)?;
+        let older = remembered(app, place, defaults::MAPPED_TIME)?;
         if older.is_recent(app.now()) {
             return None;
         }
         // Asked for without a name, a mapped login stays remembered as that.
         let asked = login.filter(|login| older.login.as_ref() != Some(login));
         Some(Self {
-            state,
-            server: place.server.clone(),
+            memory: Memory::new(app, place)?,
             asked: asked.cloned(),
         })
     }
@@ -181,10 +205,10 @@ impl Beside {
     ///
     /// What was remembered stays.
     pub async fn ask(&self, hub: &Hub, authorization: HeaderValue) {
-        let asked = self.asked.as_ref();
-        let said = hub.access_beside(&self.server, asked, authorization);
+        let (asked, asked_at) = (self.asked.as_ref(), Timestamp::now());
+        let said = hub.access_beside(&self.memory.server, asked, authorization);
         if let Ok(Ok(said)) = tokio::time::timeout(defaults::RESOLVE_TIME, said).await {
-            remember(&self.state, &self.server, asked, &said);
+            self.memory.keep(asked, asked_at, &said);
         }
     }
 }

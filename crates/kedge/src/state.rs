@@ -9,51 +9,24 @@
 //!      lock                                       held while logins.ssh_config is rewritten
 //! ```
 
+mod answers;
+
 use std::fs::OpenOptions;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use kedge_api::{HostKeys, HubName, Login, ServerName};
+use kedge_api::{HubName, HubUrl, ServerName};
 use kedge_service::files::{self, FileError};
-use serde::{Deserialize, Serialize};
+
+pub use answers::{Answers, RememberedAccess};
 
 use crate::credentials::Store;
-use crate::defaults;
 
 /// The folder of one hub.
 #[derive(Clone, Debug)]
 pub struct HubState {
     folder: PathBuf,
-}
-
-/// What a hub said about a server, and when.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct RememberedAccess {
-    /// When, in seconds since 1970.
-    pub fetched: i64,
-    /// The mapped login; absent when another one was asked for.
-    pub login: Option<Login>,
-    /// The pinned host keys.
-    pub host_keys: HostKeys,
-}
-
-impl RememberedAccess {
-    /// How long ago the hub said it; none by a clock that went back, which proves nothing.
-    #[must_use]
-    pub fn age(&self, now: Timestamp) -> Option<Duration> {
-        let seconds = now.as_second().checked_sub(self.fetched)?;
-        u64::try_from(seconds).ok().map(Duration::from_secs)
-    }
-
-    /// Whether its host keys may be acted on.
-    #[must_use]
-    pub fn is_recent(&self, now: Timestamp) -> bool {
-        self.age(now)
-            .is_some_and(|age| age <= defaults::ACCESS_TIME)
-    }
 }
 
 impl HubState {
@@ -104,53 +77,42 @@ impl HubState {
     ///
     /// [`FileError`] when something stays.
     pub fn forget(&self) -> Result<bool, FileError> {
+        // The login first: nobody asks with it any more when the answers to it go.
+        let had = self.store().forget()?;
         files::remove(&self.logins_file())?;
         self.forget_answers()?;
-        self.store().forget()
+        Ok(had)
     }
 
-    /// What the hub said of a server, if that is recent enough to act on: on its host keys within
-    /// [`defaults::ACCESS_TIME`], on its login within [`defaults::MAPPED_TIME`].
+    /// What the hub at this URL said of a server, if that is recent enough to act on: on its host keys within
+    /// [`ACCESS_TIME`](crate::defaults::ACCESS_TIME), on its login within
+    /// [`MAPPED_TIME`](crate::defaults::MAPPED_TIME).
     #[must_use]
     pub fn access(
         &self,
+        hub: &HubUrl,
         server: &ServerName,
         now: Timestamp,
         within: Duration,
     ) -> Option<RememberedAccess> {
-        let bytes = files::read_kept(&self.access_file(server), ACCESS_BYTES).ok()?;
-        let access: RememberedAccess = serde_json::from_slice(&bytes).ok()?;
-        (access.age(now)? <= within).then_some(access)
+        let access = RememberedAccess::read(&self.access_file(server))?;
+        // Two configurations may call different hubs the same.
+        let is_theirs = access.hub == *hub;
+        (is_theirs && access.age(now)? <= within).then_some(access)
     }
 
-    /// Remembers what the hub said of a server.
+    /// Where answers are kept that are asked for from now on. To be had before the login is read that asks.
     ///
     /// # Errors
     ///
     /// [`FileError`]; the caller can do without.
-    pub fn remember(
-        &self,
-        server: &ServerName,
-        access: &RememberedAccess,
-    ) -> Result<(), FileError> {
-        files::create_private_folder(&self.access_folder())?;
-        let bytes = serde_json::to_vec(access).unwrap_or_default();
-        let path = self.access_file(server);
-        // Whole or absent, but not synced: after a power cut the hub is simply asked again.
-        let fail = |source| FileError::Io {
-            operation: "write",
-            path: path.clone(),
-            source,
-        };
-        let mut staged = tempfile::NamedTempFile::new_in(self.access_folder()).map_err(fail)?;
-        staged.write_all(&bytes).map_err(fail)?;
-        staged.persist(&path).map_err(|failed| fail(failed.error))?;
-        Ok(())
+    pub fn answers(&self) -> Result<Answers, FileError> {
+        Answers::open(self.access_folder())
     }
 
     /// Forgets what the hub said of a server: it proved wrong, or is about to change.
     pub fn forget_server(&self, server: &ServerName) {
-        // What stays is forgotten by itself in a few seconds.
+        // What stays is forgotten by itself in some minutes, and the hub decides again until then.
         let _ = std::fs::remove_file(self.access_file(server));
     }
 
@@ -195,14 +157,14 @@ impl HubState {
     }
 }
 
-/// Bytes of one remembered answer: sixteen RSA keys and some.
-const ACCESS_BYTES: u64 = 64 << 10;
-
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt;
 
+    use kedge_api::HostKeys;
+
     use super::*;
+    use crate::defaults;
 
     fn state() -> (tempfile::TempDir, HubState) {
         let folder = tempfile::tempdir().unwrap();
@@ -211,28 +173,37 @@ mod tests {
     }
 
     fn recent(state: &HubState, server: &ServerName, second: i64) -> Option<RememberedAccess> {
-        state.access(server, at(second), defaults::ACCESS_TIME)
+        state.access(&hub(), server, at(second), defaults::ACCESS_TIME)
     }
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_second(second).unwrap()
     }
 
+    fn hub() -> HubUrl {
+        "https://hub.example".parse().unwrap()
+    }
+
+    fn said() -> RememberedAccess {
+        RememberedAccess {
+            hub: hub(),
+            fetched: 1000,
+            login: Some("alice".parse().unwrap()),
+            host_keys: HostKeys::default(),
+        }
+    }
+
     #[test]
     fn an_answer_is_remembered_for_a_while_only() {
         let (_folder, state) = state();
         let server: ServerName = "web01".parse().unwrap();
-        let access = RememberedAccess {
-            fetched: 1000,
-            login: Some("alice".parse().unwrap()),
-            host_keys: HostKeys::default(),
-        };
-        state.remember(&server, &access).unwrap();
+        let access = said();
+        state.answers().unwrap().remember(&server, &access).unwrap();
         assert_eq!(recent(&state, &server, 1001), Some(access));
         assert_eq!(recent(&state, &server, 1031), None);
         // A login serves for longer, and not for ever.
         for (second, serves) in [(1031, true), (1600, true), (1601, false), (999, false)] {
-            let mapped = state.access(&server, at(second), defaults::MAPPED_TIME);
+            let mapped = state.access(&hub(), &server, at(second), defaults::MAPPED_TIME);
             assert_eq!(mapped.is_some(), serves, "{second}");
         }
         // A clock that went back proves nothing.
@@ -245,25 +216,58 @@ mod tests {
             .permissions()
             .mode();
         assert_eq!(mode & 0o777, 0o600);
+        let kept = std::fs::read_dir(state.access_folder()).unwrap().count();
+        assert_eq!(kept, 1, "nothing is left of writing it");
         state.forget_server(&server);
         assert_eq!(recent(&state, &server, 1001), None);
+    }
+
+    #[test]
+    fn another_hub_of_the_same_name_has_said_nothing() {
+        let (_folder, state) = state();
+        let server: ServerName = "web01".parse().unwrap();
+        let answers = state.answers().unwrap();
+        answers.remember(&server, &said()).unwrap();
+        let other = "https://other.example".parse().unwrap();
+        let found = state.access(&other, &server, at(1000), defaults::ACCESS_TIME);
+        assert_eq!(found, None);
+        // As versions before kept it.
+        let before = r#"{"fetched":1000,"login":"alice","hostKeys":[]}"#;
+        std::fs::write(state.access_file(&server), before).unwrap();
+        assert_eq!(recent(&state, &server, 1000), None);
     }
 
     #[test]
     fn a_new_login_forgets_what_the_old_one_was_told() {
         let (_folder, state) = state();
         let server: ServerName = "web01".parse().unwrap();
-        let access = RememberedAccess {
-            fetched: 1000,
-            login: None,
-            host_keys: HostKeys::default(),
-        };
-        state.remember(&server, &access).unwrap();
+        let answers = state.answers().unwrap();
+        answers.remember(&server, &said()).unwrap();
         state.forget_answers().unwrap();
         assert_eq!(recent(&state, &server, 1000), None);
-        state.remember(&server, &access).unwrap();
+        let answers = state.answers().unwrap();
+        answers.remember(&server, &said()).unwrap();
         assert!(!state.forget().unwrap());
         assert_eq!(recent(&state, &server, 1000), None);
+    }
+
+    #[test]
+    fn an_answer_to_the_old_login_that_comes_late_is_not_kept() {
+        let (_folder, state) = state();
+        let server: ServerName = "web01".parse().unwrap();
+        for forget in [
+            |state: &HubState| state.forget_answers(),
+            |state: &HubState| state.forget().map(drop),
+        ] {
+            let asked = state.answers().unwrap();
+            forget(&state).unwrap();
+            // Somebody else asks meanwhile.
+            let asked_anew = state.answers().unwrap();
+            assert!(asked.remember(&server, &said()).is_err());
+            assert_eq!(recent(&state, &server, 1000), None);
+            asked_anew.remember(&server, &said()).unwrap();
+            assert_eq!(recent(&state, &server, 1000), Some(said()));
+        }
     }
 
     #[test]

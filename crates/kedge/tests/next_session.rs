@@ -113,6 +113,28 @@ fn who_is_not_logged_in_any_more_hears_it_before_ssh_begins() -> Result<()> {
     Ok(())
 }
 
+/// The answer to somebody's question comes when they are gone, and whoever logs in next is not to find it.
+#[test]
+fn what_is_said_to_somebody_who_logs_out_meanwhile_is_not_remembered() -> Result<()> {
+    let resolve = ["ssh-config", "--resolve=web01.kedge"];
+    for remembered in [false, true] {
+        let site = site()?;
+        if remembered {
+            site.person.kedge(resolve).run()?.success()?;
+            site.a_minute_passes()?;
+        }
+        site.hub.state().meanwhile = Some(site.person.kedge(["logout"]).command);
+        // Asks before it begins the first time, and beside the dial the second time.
+        let _ = site.person.ssh(["web01.kedge", "true"]).run()?;
+        assert!(site.hub.state().meanwhile.is_none(), "the hub was asked");
+        let answer = site
+            .person
+            .path(".local/state/kedge/hubs/main/access/web01");
+        assert!(!answer.exists(), "{}", fs::read_to_string(answer)?);
+    }
+    Ok(())
+}
+
 /// One session is four starts of this program: one for the login, one for the connection, and two for the
 /// host keys, since `ssh` asks for the order of algorithms and then for the keys.
 #[test]

@@ -142,7 +142,7 @@ fn plain_ssh_logs_in_as_the_mapped_user() -> Result<()> {
         let mut policy = Person::policy("everyone-tested", &["alice"])?;
         policy["spec"]["logins"] = json!(["kedge-nobody"]);
         stack.admin.apply(&policy)?;
-        // Somebody whose ssh has not asked before: answers are remembered for half a minute.
+        // Somebody whose ssh has not asked before: a mapped login is remembered for ten minutes.
         let fresh = t.person(&stack.hub, "alice", Some(&stack.sshd))?;
         run(fresh.openssh("ssh", &[stack.host().as_str(), "true"]))?.exits(255)?;
         fresh.kedge_ssh(&[SERVER, "true"])?.exits(255)?;

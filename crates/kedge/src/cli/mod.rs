@@ -360,6 +360,54 @@ mod tests {
         );
     }
 
+    /// Whatever `ssh` puts into a line: nothing that the smaller definition takes means something else, or nothing, to
+    /// the whole one.
+    #[test]
+    fn no_words_at_all_are_read_otherwise_by_the_smaller_definition() {
+        use std::os::unix::ffi::OsStringExt;
+        let mut words: Vec<OsString> = WORDS.iter().map(OsString::from).collect();
+        words.push(OsString::from_vec(b"\xff--login".to_vec()));
+        let (mut taken, mut refused) = (0, 0);
+        for first in ["", "proxy", "known-hosts", "ssh-config"] {
+            for number in 0..words.len().pow(3) {
+                let mut line = vec![OsString::from("kedge")];
+                line.extend((!first.is_empty()).then(|| first.into()));
+                let nth = |power| words[number / words.len().pow(power) % words.len()].clone();
+                line.extend((0..3).map(nth));
+                let Ok(smaller) = FromSsh::try_parse_from(&line) else {
+                    refused += 1;
+                    continue;
+                };
+                taken += 1;
+                let whole = Cli::try_parse_from(&line);
+                let whole = whole.unwrap_or_else(|error| panic!("{line:?}: {error}"));
+                assert_eq!(
+                    format!("{:?}", Cli::from(smaller)),
+                    format!("{whole:?}"),
+                    "{line:?}"
+                );
+            }
+        }
+        assert!(taken > 100 && refused > 100, "{taken} and {refused}");
+    }
+
+    const WORDS: &[&str] = &[
+        "",
+        "-",
+        "--",
+        "--help",
+        "--hub",
+        "--hub=a",
+        "--login",
+        "--lo",
+        "--refuse",
+        "--resolve=-V",
+        "-V",
+        "help",
+        "proxy",
+        "web01",
+    ];
+
     /// How many of [`LINES`] the smaller definition does not take.
     const NOT_FOR_SSH: usize = 16;
 

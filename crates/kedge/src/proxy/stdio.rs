@@ -269,4 +269,18 @@ mod tests {
         }
         assert_eq!(size(&receiver.pipe), PIPE_BYTES, "the reader alone");
     }
+
+    /// As a pipe does whose person has too many large ones.
+    #[tokio::test]
+    async fn what_cannot_be_made_larger_carries_on() {
+        let (near, far) = UnixStream::pair().unwrap();
+        assert!(rustix::pipe::fcntl_setpipe_size(&near, PIPE_BYTES).is_err());
+        let (mut sender, mut receiver) = (Growing::new(near), Growing::new(far));
+        let (piece, mut read) = (vec![1; PIECE_BYTES], vec![0; PIECE_BYTES]);
+        for _ in 0..2 * PIECES {
+            sender.write_all(&piece).await.unwrap();
+            receiver.read_exact(&mut read).await.unwrap();
+        }
+        assert_eq!((sender.pieces, receiver.pieces), (0, 0), "it was tried");
+    }
 }

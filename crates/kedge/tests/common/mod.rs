@@ -75,6 +75,8 @@ pub struct HubState {
     pub date: Option<String>,
     /// What it says of whoever asks, over what is usual.
     pub person: Value,
+    /// What somebody does while the hub thinks about the next access to a server.
+    pub meanwhile: Option<Command>,
 }
 
 /// Which tokens a hub takes.
@@ -136,6 +138,7 @@ impl FakeHub {
             refusal: "not authenticated".into(),
             date: None,
             person: json!({}),
+            meanwhile: None,
         }));
         let shared = state.clone();
         let tasks = TaskTracker::new();
@@ -332,6 +335,9 @@ fn rest_answer(
         .strip_prefix("servers/")
         .and_then(|p| p.strip_suffix("/access"))
     {
+        if let Some(mut meanwhile) = state.meanwhile.take() {
+            assert!(meanwhile.output().unwrap().status.success());
+        }
         if !state.objects.contains_key(&format!("servers/{server}")) {
             return failure(
                 404,
