@@ -5,130 +5,22 @@
 
 mod common;
 
-use std::collections::VecDeque;
-use std::io;
-use std::pin::Pin;
-use std::task::{Context, Poll};
+#[path = "../../../fuzz/checks/wire.rs"]
+mod check;
 
+use check::{compare, connection, runtime};
 use common::{pair_over, pattern, request};
-use futures_util::{SinkExt, StreamExt};
+use futures_util::{FutureExt, SinkExt, StreamExt};
 use kedge_proto::defaults::MAX_FRAME;
-use kedge_tunnel::{Attributes, LinkConfig, Wire, WireError};
+use kedge_tunnel::{Attributes, Link, LinkConfig, Side, Wire, WireError};
 use proptest::prelude::*;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::error::ProtocolError;
+use tokio_tungstenite::tungstenite::protocol::Role;
 use tokio_tungstenite::tungstenite::protocol::frame::FrameHeader;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::OpCode;
-use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
-use tokio_tungstenite::tungstenite::{Error, Message};
-
-/// A connection on which this comes, a piece at a time, and then the end.
-struct Pieces(VecDeque<Vec<u8>>);
-
-impl AsyncRead for Pieces {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        _cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        if let Some(mut piece) = self.0.pop_front() {
-            let rest = piece.split_off(piece.len().min(buffer.remaining()));
-            buffer.put_slice(&piece);
-            if !rest.is_empty() {
-                self.0.push_front(rest);
-            }
-        }
-        Poll::Ready(Ok(()))
-    }
-}
-
-/// How a conversation ends.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum End {
-    Closed,
-    Oversized,
-    Protocol,
-    Text,
-}
-
-fn connection(bytes: &[u8], cuts: &[usize]) -> tokio::io::Join<Pieces, tokio::io::Sink> {
-    let mut pieces = VecDeque::new();
-    let mut rest = bytes;
-    for cut in cuts.iter().cycle() {
-        let (piece, later) = rest.split_at((*cut).min(rest.len()));
-        pieces.push_back(piece.to_vec());
-        rest = later;
-        if rest.is_empty() {
-            break;
-        }
-    }
-    pieces.retain(|piece| !piece.is_empty());
-    tokio::io::join(Pieces(pieces), tokio::io::sink())
-}
-
-async fn ours(bytes: &[u8], cuts: &[usize], role: Role) -> (Vec<Message>, End) {
-    let mut wire = Wire::new(connection(bytes, cuts), role, &[]);
-    let mut messages = Vec::new();
-    loop {
-        let end = match wire.next().await {
-            Some(Ok(message)) => {
-                let last = message.is_close();
-                messages.push(message);
-                if !last {
-                    continue;
-                }
-                End::Closed
-            }
-            None | Some(Err(WireError::Closed)) => End::Closed,
-            Some(Err(WireError::Oversized)) => End::Oversized,
-            Some(Err(WireError::Protocol(_))) => End::Protocol,
-            Some(Err(WireError::Text)) => End::Text,
-            Some(Err(error)) => panic!("{error}"),
-        };
-        return (messages, end);
-    }
-}
-
-async fn theirs(bytes: &[u8], role: Role) -> (Vec<Message>, End) {
-    let config = WebSocketConfig::default()
-        .max_message_size(Some(MAX_FRAME))
-        .max_frame_size(Some(MAX_FRAME));
-    let connection = connection(bytes, &[usize::MAX]);
-    let mut socket = WebSocketStream::from_raw_socket(connection, role, Some(config)).await;
-    let mut messages = Vec::new();
-    loop {
-        use tokio_tungstenite::tungstenite::error::ProtocolError;
-        let end = match socket.next().await {
-            Some(Ok(Message::Text(_))) | Some(Err(Error::Utf8(_))) => End::Text,
-            Some(Ok(message)) => {
-                let last = message.is_close();
-                messages.push(message);
-                if !last {
-                    continue;
-                }
-                End::Closed
-            }
-            None => End::Closed,
-            Some(Err(Error::Protocol(ProtocolError::ResetWithoutClosingHandshake))) => End::Closed,
-            Some(Err(Error::Capacity(_))) => End::Oversized,
-            Some(Err(Error::Protocol(_))) => End::Protocol,
-            Some(Err(error)) => panic!("{error}"),
-        };
-        return (messages, end);
-    }
-}
-
-async fn compare(bytes: &[u8], cuts: &[usize], role: Role) {
-    let (our_messages, our_end) = ours(bytes, cuts, role).await;
-    let (their_messages, their_end) = theirs(bytes, role).await;
-    match (our_end, their_end) {
-        // As soon as a text begins, whatever stands between its fragments.
-        (End::Text, _) => assert!(their_messages.starts_with(&our_messages)),
-        // As soon as the beginning of a frame says so; its payload never came.
-        (End::Oversized | End::Protocol, End::Closed) => assert_eq!(our_messages, their_messages),
-        _ => assert_eq!((our_messages, our_end), (their_messages, their_end)),
-    }
-}
 
 #[derive(Clone, Debug)]
 struct Sent {
@@ -180,12 +72,6 @@ fn encode(frames: &[Sent], role: Role) -> Vec<u8> {
         bytes.extend(payload.map(|(byte, key)| byte ^ key));
     }
     bytes
-}
-
-fn runtime() -> tokio::runtime::Runtime {
-    tokio::runtime::Builder::new_current_thread()
-        .build()
-        .unwrap()
 }
 
 proptest! {
@@ -240,6 +126,109 @@ proptest! {
             };
             tokio::join!(write, read);
         });
+    }
+}
+
+#[test]
+fn the_corpus_of_conversations() {
+    let corpus = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fuzz/corpus/wire");
+    let mut count = 0;
+    for entry in std::fs::read_dir(corpus).unwrap() {
+        check::wire(&std::fs::read(entry.unwrap().path()).unwrap());
+        count += 1;
+    }
+    assert!(count > 20, "only {count}");
+}
+
+/// A frame for a server.
+fn frame(opcode: u8, last: bool, payload: &[u8]) -> Sent {
+    Sent {
+        opcode,
+        last,
+        reserved: 0,
+        masked: true,
+        payload: payload.to_vec(),
+    }
+}
+
+#[tokio::test]
+async fn what_follows_what_cannot_be_understood_means_nothing() {
+    let close = frame(8, true, &[3]);
+    let reserved = Sent {
+        reserved: 1,
+        ..frame(2, true, b"a")
+    };
+    let lone = frame(0, true, b"a");
+    for wrong in [close, reserved, lone] {
+        let bytes = encode(&[wrong.clone(), frame(2, true, b"good")], Role::Server);
+        let mut wire = Wire::new(connection(&bytes, &[1000]), Role::Server, &[]);
+        let first = wire.next().await;
+        assert!(
+            matches!(first, Some(Err(WireError::Protocol(_)))),
+            "{wrong:?}: {first:?}"
+        );
+        assert!(wire.next().await.is_none(), "{wrong:?}");
+    }
+}
+
+#[tokio::test]
+async fn nothing_is_said_after_a_close() {
+    let late = |error| {
+        let text = ProtocolError::SendAfterClosing;
+        matches!(error, WireError::Protocol(known) if known == text)
+    };
+    let (near, far) = tokio::io::duplex(4096);
+    let mut one = Wire::new(near, Role::Client, &[]);
+    let mut other = Wire::new(far, Role::Server, &[]);
+    one.close().await.unwrap();
+    assert!(late(one.send(Message::binary("a")).await.unwrap_err()));
+    assert!(other.next().await.unwrap().unwrap().is_close());
+    assert!(late(other.send(Message::binary("b")).await.unwrap_err()));
+    other.flush().await.unwrap();
+    assert!(one.next().await.unwrap().unwrap().is_close());
+    assert!(one.next().await.is_none());
+}
+
+#[tokio::test]
+async fn fragments_without_end_let_others_have_their_turn() {
+    let mut frames = vec![frame(2, false, b"a")];
+    frames.extend((0..50_000).map(|_| frame(0, false, b"")));
+    frames.push(frame(0, true, b"b"));
+    let bytes = encode(&frames, Role::Server);
+    let mut wire = Wire::new(connection(&bytes, &[usize::MAX]), Role::Server, &[]);
+    let mut turns = 0;
+    let message = loop {
+        match wire.next().now_or_never() {
+            None => turns += 1,
+            Some(message) => break message,
+        }
+    };
+    assert_eq!(message.unwrap().unwrap(), Message::binary("ab"));
+    assert!(turns > 50, "{turns}");
+}
+
+#[tokio::test]
+async fn pings_without_end_cost_no_memory_though_nobody_reads_the_answers() {
+    let (near, mut far) = tokio::io::duplex(1000);
+    let wire = Wire::new(near, Role::Server, &[]);
+    let (link, driver) = Link::new(wire, Side::Server, LinkConfig::default());
+    let mut drivers = tokio::task::JoinSet::new();
+    drivers.spawn(driver.run());
+    let pings = vec![frame(9, true, &[7; 125]); 5000];
+    far.write_all(&encode(&pings, Role::Server)).await.unwrap();
+    let last = encode(&[frame(9, true, b"last")], Role::Server);
+    far.write_all(&last).await.unwrap();
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    let held = link.stats().wire;
+    assert!(held <= 16 << 10, "{held}");
+    // Of those that waited the last is answered.
+    let mut peer = WebSocketStream::from_raw_socket(far, Role::Client, None).await;
+    loop {
+        if peer.next().await.unwrap().unwrap() == Message::Pong("last".into()) {
+            break;
+        }
     }
 }
 

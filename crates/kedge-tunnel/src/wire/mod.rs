@@ -95,15 +95,25 @@ impl<S> Wire<S> {
     }
 
     /// Bytes of memory held for messages that come or go.
-    pub(crate) fn held(&self) -> usize {
+    #[must_use]
+    pub fn held(&self) -> usize {
         self.reader.held() + self.writer.held()
     }
 
     /// Takes a message; there must be [room](Self::poll_room).
     pub(crate) fn put(&mut self, message: &Outgoing) -> Result<(), WireError> {
+        self.check_open()?;
         let body = message.body().clone();
         self.writer
             .put(OpCode::Data(Data::Binary), message.head(), body)
+    }
+
+    /// Nothing follows a close, nor the answer to one (RFC 6455 §5.5.1).
+    fn check_open(&self) -> Result<(), WireError> {
+        match self.closing {
+            Closing::Neither => Ok(()),
+            _ => Err(ProtocolError::SendAfterClosing.into()),
+        }
     }
 
     /// Says that nothing more comes. Only the first word counts.
@@ -200,6 +210,7 @@ where
             Message::Pong(payload) => (OpCode::Control(Control::Pong), payload),
             Message::Text(_) | Message::Frame(_) => return Err(WireError::Text),
         };
+        self.check_open()?;
         self.writer.put(opcode, &[], payload)
     }
 

@@ -23,6 +23,10 @@ const STAGE: usize = 256;
 /// Bytes the payload of a control frame may have (RFC 6455 §5.5).
 const CONTROL: u64 = 125;
 
+/// Reads and frames after which other tasks have their turn: a message may come in as many fragments as the peer likes,
+/// and an empty one costs it two bytes.
+const STEPS: usize = 256;
+
 /// What came.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) enum Received {
@@ -41,6 +45,8 @@ pub(super) struct Reader {
     frame: Option<Filling>,
     /// The beginning of a message in fragments.
     begun: Option<BytesMut>,
+    /// The end has come, or what cannot be understood: what follows means nothing.
+    over: bool,
 }
 
 /// A frame that comes in.
@@ -63,6 +69,7 @@ impl Reader {
             staged: BytesMut::from(read),
             frame: None,
             begun: None,
+            over: false,
         }
     }
 
@@ -73,7 +80,7 @@ impl Reader {
         self.staged.capacity() + frame + begun
     }
 
-    /// The next message; `None` at the end of the connection.
+    /// The next message; `None` at the end of the connection, and after an error.
     pub(super) fn poll<R>(
         &mut self,
         io: &mut R,
@@ -82,7 +89,28 @@ impl Reader {
     where
         R: AsyncRead + Unpin,
     {
-        loop {
+        if self.over {
+            return Poll::Ready(Ok(None));
+        }
+        let received = ready!(self.poll_next(io, cx));
+        if !matches!(received, Ok(Some(_))) {
+            *self = Self {
+                over: true,
+                ..Self::new(self.role, &[])
+            };
+        }
+        Poll::Ready(received)
+    }
+
+    fn poll_next<R>(
+        &mut self,
+        io: &mut R,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Option<Received>, WireError>>
+    where
+        R: AsyncRead + Unpin,
+    {
+        for _ in 0..STEPS {
             let Some(frame) = &mut self.frame else {
                 if !self.begin()? {
                     let room = STAGE.saturating_sub(self.staged.len());
@@ -107,6 +135,8 @@ impl Reader {
                 return Poll::Ready(Ok(Some(received)));
             }
         }
+        cx.waker().wake_by_ref();
+        Poll::Pending
     }
 
     /// Finds the beginning of a frame in what was staged, and checks all that can be known by then. Says whether there
