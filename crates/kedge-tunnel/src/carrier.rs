@@ -175,13 +175,14 @@ impl<S: Carried> AsyncWrite for Carrier<S> {
     }
 }
 
-/// How fast the kernel takes bytes, measured while it is what holds the writer back.
+/// How fast the kernel takes bytes, measured while it is what holds the writer back: a writer that had nothing to say says
+/// nothing about that.
 #[derive(Debug, Default)]
 struct Drain {
-    blocked: bool,
-    /// When the kernel last began to take bytes again, and how many it has taken since.
-    since: Option<Instant>,
-    bytes: usize,
+    /// Since when it has taken nothing.
+    blocked: Option<Instant>,
+    /// How many bytes it has taken since it last began to take them again; none before the first time.
+    bytes: Option<usize>,
     /// Time for one byte, smoothed.
     byte_time: Option<f64>,
     low_water: Option<u32>,
@@ -189,19 +190,17 @@ struct Drain {
 
 impl Drain {
     fn blocked(&mut self) -> Option<u32> {
-        self.blocked = true;
+        self.blocked.get_or_insert_with(now);
         None
     }
 
     /// The kernel took bytes. Gives back a new low-water mark, if there is to be one.
     fn wrote(&mut self, bytes: usize) -> Option<u32> {
-        if std::mem::take(&mut self.blocked) {
-            let before = std::mem::replace(&mut self.bytes, bytes);
-            let time = now();
-            let since = self.since.replace(time)?;
-            return self.measured(time.saturating_duration_since(since), before);
+        if let Some(blocked) = self.blocked.take() {
+            let before = self.bytes.replace(bytes)?;
+            return self.measured(now().saturating_duration_since(blocked), before);
         }
-        self.bytes = self.bytes.saturating_add(bytes);
+        self.bytes = self.bytes.map(|before| before.saturating_add(bytes));
         None
     }
 
@@ -286,5 +285,22 @@ mod tests {
         assert_eq!(run(6.25e6, 20), Some(LOW_WATER_SLOW), "50 Mbit/s");
         assert_eq!(run(25e6, 20), Some(LOW_WATER_MEDIUM), "200 Mbit/s");
         assert_eq!(run(1e9, 50), Some(LOW_WATER_FAST));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_writer_that_had_nothing_to_say_does_not_make_the_kernel_slow() {
+        let mut drain = Drain::default();
+        for _ in 0..20 {
+            tokio::time::advance(Duration::from_secs(600)).await;
+            drain.wrote(48 << 10);
+            drain.blocked();
+            tokio::time::advance(Duration::from_micros(100)).await;
+            drain.blocked();
+            assert_eq!(drain.wrote(16 << 10), None);
+        }
+        // One that makes it wait is slow.
+        drain.blocked();
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert_eq!(drain.wrote(16 << 10), Some(LOW_WATER_SLOW));
     }
 }
