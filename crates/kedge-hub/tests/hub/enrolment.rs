@@ -376,3 +376,92 @@ async fn guessing_tokens_is_slowed_down() {
     {}
     hub.agent("web01").await;
 }
+
+/// The uses of a token that are counted and have no server yet.
+async fn reserved(hub: &Hub, token: &kedge_api::JoinTokenSecret, uses: u32) {
+    hub.app
+        .store
+        .modify_status::<JoinToken>(token.name().as_str(), |token| {
+            for _ in 0..uses {
+                token.status.used += 1;
+                token.status.last_use += 1;
+                token.status.joining.push(token.status.last_use);
+            }
+            kedge_api::meta::Changed::Yes
+        })
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn a_token_of_a_fleet_counts_everybody_and_names_the_last() {
+    const FLEET: u32 = 50;
+    let hub = Hub::start().await;
+    let token = hub.join_token(json!({ "uses": FLEET })).await;
+    let agents: Vec<_> = (0..FLEET + 5)
+        .map(|number| Agent::new(&format!("web{number}")))
+        .collect();
+    let replies =
+        futures_util::future::join_all(agents.iter().map(|agent| agent.enrol(&hub, &token))).await;
+    let joined = |status: StatusCode| replies.iter().filter(|r| r.status == status).count();
+    assert_eq!(joined(StatusCode::CREATED), FLEET as usize);
+    assert_eq!(joined(StatusCode::UNAUTHORIZED), 5);
+    let check = async |hub: &Hub| {
+        let name = token.name().as_str();
+        let status = hub.app.store.get::<JoinToken>(name).await.unwrap().status;
+        let last = kedge_hub::defaults::JOIN_TOKEN_NAMES;
+        assert_eq!(status.used, FLEET);
+        assert_eq!(status.used_by.len(), last);
+        assert_eq!(status.used_earlier as usize, FLEET as usize - last);
+        assert!(status.joining.is_empty());
+        // Each of them says which token it came with, and with which of its uses.
+        let mut uses = Vec::new();
+        let servers = hub.get("admin", "/servers").await.json();
+        for server in servers["items"].as_array().unwrap() {
+            let notes = &server["metadata"]["annotations"];
+            assert_eq!(notes["kedge.dev/join-token"], name);
+            let number = notes["kedge.dev/join-use"].as_str().unwrap();
+            uses.push(number.parse::<u32>().unwrap());
+        }
+        uses.sort_unstable();
+        uses.dedup();
+        assert_eq!(uses.len(), FLEET as usize);
+    };
+    check(&hub).await;
+    check(&hub.restart().await).await;
+}
+
+#[tokio::test]
+async fn a_hub_that_was_killed_settles_each_use_by_its_number() {
+    let hub = Hub::start().await;
+    let token = hub.join_token(json!({ "uses": 4 })).await;
+    // Two that no server came of, and then one whose name was not written.
+    reserved(&hub, &token, 2).await;
+    Agent::new("web01")
+        .enrol(&hub, &token)
+        .await
+        .expect(StatusCode::CREATED);
+    hub.app
+        .store
+        .modify_status::<JoinToken>(token.name().as_str(), |token| {
+            token.status.used_by.clear();
+            token.status.joining.push(3);
+            kedge_api::meta::Changed::Yes
+        })
+        .await
+        .unwrap();
+    assert_eq!(used(&hub, &token).await, (3, 0));
+    let hub = hub.restart().await;
+    assert_eq!(used(&hub, &token).await, (1, 1));
+    for name in ["web02", "web03", "web04"] {
+        Agent::new(name)
+            .enrol(&hub, &token)
+            .await
+            .expect(StatusCode::CREATED);
+    }
+    Agent::new("web05")
+        .enrol(&hub, &token)
+        .await
+        .error("Unauthorized");
+    assert_eq!(used(&hub, &token).await, (4, 4));
+}

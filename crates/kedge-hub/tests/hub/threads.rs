@@ -5,7 +5,7 @@ use std::{num::NonZeroUsize, sync::Arc};
 use kedge_api::ServerPhase;
 use kedge_hub::defaults;
 use kedge_service::{Shard, ShardThreads, Shards, Shutdown, StopReport};
-use kedge_tunnel::TunnelStream;
+use kedge_tunnel::{CloseReason, TunnelStream};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::timeout;
 
@@ -171,4 +171,83 @@ async fn a_panic_on_one_thread_ends_the_hub_in_order() {
         serving.peer.end().await;
     }
     threads.end();
+}
+
+/// How a person leaves who has asked for two sessions at once.
+#[derive(Clone, Copy, Debug)]
+enum Leaving {
+    Asking,
+    Closing,
+    Using,
+}
+
+/// Asks for sessions at two agents at the same moment, and leaves.
+async fn visit(hub: &Hub, [one, other]: [&str; 2], leaving: Leaving) {
+    let person = hub.connect("alice").await;
+    let mut streams = [person.open(one, None), person.open(other, None)];
+    match leaving {
+        Leaving::Asking => return person.break_off(),
+        Leaving::Closing => {
+            timeout(SOON, streams[0].opened()).await.unwrap().ok();
+            person.link.close(CloseReason::Finished);
+        }
+        Leaving::Using => {
+            for stream in &mut streams {
+                // An agent that dials again takes its sessions with it; everything else is carried.
+                if timeout(SOON, stream.opened()).await.unwrap().is_err() {
+                    continue;
+                }
+                let mut echo = [0; 5];
+                let said = async {
+                    stream.write_all(b"moved").await?;
+                    stream.read_exact(&mut echo).await
+                };
+                if timeout(SOON, said).await.unwrap().is_ok() {
+                    assert_eq!(&echo, b"moved");
+                }
+            }
+            person.link.close(CloseReason::Finished);
+        }
+    }
+    person.end().await;
+}
+
+#[tokio::test]
+async fn whatever_happens_while_people_move_nothing_is_left_behind() {
+    let Site {
+        hub,
+        threads,
+        mut agents,
+    } = site("shutdown = { drain-seconds = 0 }").await;
+    let names: Vec<_> = agents
+        .iter()
+        .map(|(agent, _)| agent.name.as_str().to_owned())
+        .collect();
+    let leavings = [Leaving::Using, Leaving::Closing, Leaving::Asking];
+    for round in 0..6 {
+        let visits = (0..12).map(|nth| {
+            let pair = [nth % AGENTS, (nth + 1 + round) % AGENTS].map(|at| names[at].as_str());
+            visit(&hub, pair, leavings[(nth + round) % leavings.len()])
+        });
+        // One of the agents dials again meanwhile, and may come to another thread.
+        let (agent, serving) = &mut agents[round];
+        let again = async { *serving = agent.serve(&hub).await };
+        tokio::join!(futures_util::future::join_all(visits), again);
+    }
+    // And those who are on their way when the hub ends.
+    let mut people = Vec::new();
+    for name in &names {
+        let person = hub.connect("alice").await;
+        let stream = person.open(name, None);
+        people.push((person, stream));
+    }
+    let app = hub.app.clone();
+    let tasks = hub.shutdown.tasks().clone();
+    let (report, _) = timeout(SOON, hub.stop()).await.unwrap();
+    assert_eq!(report.left_tasks, 0);
+    assert!(!tasks.has_panicked());
+    drop((people, agents));
+    threads.end();
+    assert_eq!((app.sessions.count(), app.tunnels.len()), (0, 0));
+    assert!(app.shards.all().iter().all(|shard| shard.seats() == 0));
 }
