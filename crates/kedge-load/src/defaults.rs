@@ -19,7 +19,8 @@ pub const DELAY_BYTES: usize = 64 << 20;
 /// (16384) would never be had.
 pub const CONNECTIONS: usize = 16 << 10;
 
-/// Time for one step of a client: a dial, a stream's first words. A hub that takes longer is not worth measuring.
+/// Time for one step of a client: a dial, a stream's first words, the next bytes of a transfer. A hub that takes longer is
+/// not worth measuring. A quarter of what the benchmark waits for a client, so that it hears what stood still.
 pub const STEP_TIME: Duration = Duration::from_secs(30);
 
 /// Time for a client's whole work, and for one connection of a server: nothing that is measured takes so long, and
@@ -38,6 +39,9 @@ pub const WARM_UP: u32 = 8;
 /// Time without a new byte after which streams that nobody reads are full: many times a credit's way.
 pub const SETTLED_TIME: Duration = Duration::from_millis(500);
 
+/// Time in which they fill: half of what the benchmark waits for them.
+pub const SETTLING_TIME: Duration = Duration::from_secs(60);
+
 /// Time between two looks whether anything came.
 pub const SETTLING_LOOK: Duration = Duration::from_millis(25);
 
@@ -53,12 +57,13 @@ pub const DELAY_PIECES: usize = 2048;
 /// Agents of a fleet that join at once: as many handshakes as a hub has under way.
 pub const JOINING: usize = 256;
 
-/// Time for one agent to join, with everything a busy hub may ask it to wait for.
-pub const JOIN_TIME: Duration = Duration::from_secs(120);
+/// Time for one agent to join, with everything a busy hub may ask it to wait for; less than the benchmark waits for a
+/// fleet, so that it hears who could not.
+pub const JOIN_TIME: Duration = Duration::from_secs(90);
 
-/// Time after the hub's restart after which an agent that is not back is lost: four times the longest pause between two
-/// dials.
-pub const LOST_AFTER: Duration = Duration::from_secs(120);
+/// Time after the hub's restart after which an agent that is not back is lost: three times the longest pause between two
+/// dials, and less than the benchmark waits.
+pub const LOST_AFTER: Duration = Duration::from_secs(90);
 
 /// Time between two looks at a fleet: what its times are exact to.
 pub const LOOK: Duration = Duration::from_millis(10);

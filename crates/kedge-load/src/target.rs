@@ -105,7 +105,7 @@ pub(crate) fn up_to(buffer: &[u8], count: u64) -> &[u8] {
 }
 
 /// Reads exactly `count` bytes and forgets them.
-pub(crate) async fn take(stream: &mut (impl AsyncRead + Unpin), mut count: u64) -> io::Result<()> {
+async fn take(stream: &mut (impl AsyncRead + Unpin), mut count: u64) -> io::Result<()> {
     let mut buffer = vec![0; defaults::BUFFER];
     while count > 0 {
         let len = up_to(&buffer, count).len();

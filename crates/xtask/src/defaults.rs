@@ -35,7 +35,8 @@ pub(crate) const E2E_MOST: usize = 8;
 /// The version of cargo-deny that `deny.toml` is written for.
 pub(crate) const CARGO_DENY: &str = "0.20.2";
 
-/// One run of the program that loads the daemons of the benchmark. The longest opens a thousand sessions.
+/// One run of the program that loads the daemons of the benchmark. The longest opens a thousand sessions. The program
+/// itself gives up a step that stands still, or agents that are lost, before this, and says which.
 pub(crate) const BENCH_LOAD: Duration = Duration::from_secs(120);
 
 /// Rounds of a benchmark: the median of five shrugs off two that something else disturbed.

@@ -1,18 +1,17 @@
 //! `bulk`: as many bytes as asked for, over one stream or several.
 
-use std::io;
 use std::sync::Arc;
 use std::time::Instant;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::JoinSet;
 
+use super::step::{give, take, within};
 use super::{Direction, Stream, Way};
 use crate::defaults;
 use crate::order::{self, Order};
-use crate::target::{take, up_to};
 
 pub(super) async fn run(
     way: &Way,
@@ -42,11 +41,11 @@ pub(super) async fn run(
     }
     let mut done = Vec::new();
     while let Some(moved) = moving.join_next().await {
-        done.push(moved?.context("a stream broke off")?);
+        done.push(moved??);
     }
     let seconds = begun.elapsed().as_secs_f64();
     for mut stream in done {
-        stream.shutdown().await?;
+        within("the end of a stream", stream.shutdown()).await?;
     }
     opened.close().await;
     Ok(json!({ "seconds": seconds, "bytes": bytes }))
@@ -59,28 +58,25 @@ fn share(bytes: u64, streams: u32, number: u32) -> u64 {
 }
 
 /// Orders so many bytes and reads them.
-pub(super) async fn download(stream: &mut Stream, bytes: u64) -> io::Result<()> {
-    stream.write_all(&Order::Download(bytes).to_bytes()).await?;
-    take(stream, bytes).await
+pub(super) async fn download(stream: &mut Stream, bytes: u64) -> Result<()> {
+    let order = Order::Download(bytes).to_bytes();
+    within("the order of a download", stream.write_all(&order)).await?;
+    take("a download", stream, bytes).await
 }
 
 /// Sends so many bytes and waits until the target has them all.
-async fn upload(stream: &mut Stream, sent: &[u8], bytes: u64) -> io::Result<()> {
-    stream.write_all(&Order::Upload(bytes).to_bytes()).await?;
-    let mut left = bytes;
-    while left > 0 {
-        let piece = up_to(sent, left);
-        stream.write_all(piece).await?;
-        left -= piece.len() as u64;
-    }
+async fn upload(stream: &mut Stream, sent: &[u8], bytes: u64) -> Result<()> {
+    let order = Order::Upload(bytes).to_bytes();
+    within("the order of an upload", stream.write_all(&order)).await?;
+    give("an upload", stream, sent, bytes).await?;
     let mut taken = [0; 8];
-    stream.read_exact(&mut taken).await?;
-    if u64::from_be_bytes(taken) == bytes {
-        Ok(())
-    } else {
-        let text = "the target took another number of bytes than was sent";
-        Err(io::Error::new(io::ErrorKind::InvalidData, text))
-    }
+    within("the receipt of an upload", stream.read_exact(&mut taken)).await?;
+    let taken = u64::from_be_bytes(taken);
+    ensure!(
+        taken == bytes,
+        "the target took {taken} bytes of an upload of {bytes}"
+    );
+    Ok(())
 }
 
 #[cfg(test)]

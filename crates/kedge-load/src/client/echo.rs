@@ -11,6 +11,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
+use super::step::within;
 use super::{Direction, Opened, Stream, Way};
 use crate::defaults;
 use crate::line::Times;
@@ -29,7 +30,8 @@ pub(super) async fn run(way: &Way, count: u32, size: usize, beside: Beside) -> R
     ensure!(count > 0 && size > 0, "nothing echoes nothing");
     let opened = way.open().await?;
     let mut stream = opened.ready_stream().await?;
-    stream.write_all(&Order::Echo.to_bytes()).await?;
+    let order = Order::Echo.to_bytes();
+    within("the order of an echo", stream.write_all(&order)).await?;
     let moved = Arc::new(AtomicU64::new(0));
     // Dropped with this function, and its streams with it.
     let mut bulk = start(&opened, beside, &moved).await?;
@@ -50,7 +52,7 @@ pub(super) async fn run(way: &Way, count: u32, size: usize, beside: Beside) -> R
         ended?.context("a stream beside it broke off")?;
     }
     drop(bulk);
-    stream.shutdown().await?;
+    within("the end of an echo", stream.shutdown()).await?;
     opened.close().await;
     Ok(json!({
         "count": count,
@@ -63,9 +65,11 @@ pub(super) async fn run(way: &Way, count: u32, size: usize, beside: Beside) -> R
 }
 
 async fn once(stream: &mut Stream, bytes: &mut [u8]) -> Result<()> {
-    stream.write_all(bytes).await?;
-    stream.read_exact(bytes).await?;
-    Ok(())
+    let back = async {
+        stream.write_all(bytes).await?;
+        stream.read_exact(bytes).await
+    };
+    within("an echo", back).await.map(drop)
 }
 
 /// Starts streams without an end, and waits until all of them flow.
@@ -91,7 +95,8 @@ async fn start(
     }
     drop(flowing);
     for _ in 0..beside.streams {
-        flows.recv().await.context("a stream beside it broke off")?;
+        let flows = async { flows.recv().await.context("it ended") };
+        within("a stream beside an echo", flows).await?;
     }
     Ok(bulk)
 }

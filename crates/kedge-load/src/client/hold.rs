@@ -2,15 +2,16 @@
 
 use std::time::Instant;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::{Value, json};
 use tokio::io::{self, AsyncWriteExt};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
+use super::step::{give, take, within};
 use super::{Opened, Stream, Way, bulk};
 use crate::order::{self, Order};
-use crate::{defaults, line, target};
+use crate::{defaults, line};
 
 /// What is held.
 #[derive(Clone, Copy, Debug)]
@@ -91,14 +92,19 @@ pub(super) async fn beside(way: &Way, stalled: u32, bytes: u64) -> Result<Value>
 async fn stall(streams: &mut [Stream]) -> Result<()> {
     for stream in streams {
         let order = Order::Download(u64::MAX).to_bytes();
-        stream.write_all(&order).await?;
+        within(
+            "the order of a stream that nobody reads",
+            stream.write_all(&order),
+        )
+        .await?;
     }
     Ok(())
 }
 
 /// Waits until nothing more comes in.
 async fn settled(links: &[Opened], streams: &[Stream]) -> Result<()> {
-    let (mut last, mut since) = (None, Instant::now());
+    let begun = Instant::now();
+    let (mut last, mut since) = (None, begun);
     while since.elapsed() < defaults::SETTLED_TIME {
         let mut come = links.iter().map(Opened::received).sum::<u64>();
         for stream in streams {
@@ -106,6 +112,10 @@ async fn settled(links: &[Opened], streams: &[Stream]) -> Result<()> {
         }
         if last != Some(come) {
             (last, since) = (Some(come), Instant::now());
+        }
+        if begun.elapsed() > defaults::SETTLING_TIME {
+            let streams = streams.len();
+            bail!("{streams} streams that nobody reads take more and more: {last:?} bytes so far");
         }
         sleep(defaults::SETTLING_LOOK).await;
     }
@@ -120,7 +130,7 @@ async fn each_way(streams: Vec<Stream>, bytes: u64) -> Result<Vec<Stream>> {
         carrying.spawn(there_and_back(stream, bytes));
     }
     while let Some(carried) = carrying.join_next().await {
-        done.push(carried?.context("a stream broke off")?);
+        done.push(carried??);
         if let Some(stream) = waiting.next() {
             carrying.spawn(there_and_back(stream, bytes));
         }
@@ -128,21 +138,16 @@ async fn each_way(streams: Vec<Stream>, bytes: u64) -> Result<Vec<Stream>> {
     Ok(done)
 }
 
-async fn there_and_back(mut stream: Stream, bytes: u64) -> io::Result<Stream> {
-    stream.write_all(&Order::Echo.to_bytes()).await?;
+async fn there_and_back(mut stream: Stream, bytes: u64) -> Result<Stream> {
+    let order = Order::Echo.to_bytes();
+    within("the order of an echo", stream.write_all(&order)).await?;
     if bytes > 0 {
         let (mut back, mut there) = io::split(stream);
         let sent = order::seamless(defaults::BUFFER);
-        let send = async {
-            let mut left = bytes;
-            while left > 0 {
-                let piece = target::up_to(&sent, left);
-                there.write_all(piece).await?;
-                left -= piece.len() as u64;
-            }
-            Ok(())
-        };
-        tokio::try_join!(send, target::take(&mut back, bytes))?;
+        tokio::try_join!(
+            give("the way there", &mut there, &sent, bytes),
+            take("the way back", &mut back, bytes)
+        )?;
         stream = back.unsplit(there);
     }
     Ok(stream)

@@ -8,6 +8,7 @@ mod echo;
 mod hold;
 mod open;
 mod sessions;
+mod step;
 mod stream;
 mod way;
 

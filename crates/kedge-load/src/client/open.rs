@@ -2,13 +2,12 @@
 
 use std::time::Instant;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::time::timeout;
 
+use super::step::within;
 use super::{Opened, Stream, Way};
-use crate::defaults;
 use crate::line::Times;
 use crate::order::{BANNER, Order};
 
@@ -68,18 +67,17 @@ pub(super) async fn first_byte(opened: &Opened) -> Result<Stream> {
         );
         Ok(stream)
     };
-    timeout(defaults::STEP_TIME, come)
-        .await
-        .context("a new stream brings nothing")?
+    within("the first byte of a new stream", come).await
 }
 
 /// Ends a stream whose answer has come, so that nothing of it is left for the next one to wait for.
 async fn end(mut stream: Stream) -> Result<()> {
-    stream.shutdown().await?;
     let mut rest = [0; 1];
-    let read = timeout(defaults::STEP_TIME, stream.read(&mut rest))
-        .await
-        .context("a stream does not end")??;
+    let ending = async {
+        stream.shutdown().await?;
+        stream.read(&mut rest).await
+    };
+    let read = within("the end of a stream", ending).await?;
     ensure!(read == 0, "more came than was ordered");
     Ok(())
 }

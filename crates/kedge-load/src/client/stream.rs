@@ -8,9 +8,8 @@ use anyhow::{Context as _, Result, ensure};
 use kedge_tunnel::TunnelStream;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::time::timeout;
 
-use crate::defaults;
+use super::step::within;
 use crate::order::BANNER;
 
 /// A stream to a target.
@@ -30,10 +29,7 @@ impl Stream {
     /// When it says something else, or nothing in time.
     pub async fn read_banner(&mut self) -> Result<()> {
         let mut banner = [0; BANNER.len()];
-        timeout(defaults::STEP_TIME, self.read_exact(&mut banner))
-            .await
-            .context("the target says nothing")?
-            .context("cannot reach the target")?;
+        within("the target's greeting", self.read_exact(&mut banner)).await?;
         ensure!(
             banner == *BANNER,
             "another target answers than kedge-load's"

@@ -16,6 +16,7 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
+use super::step::within;
 use super::stream::Stream;
 use crate::defaults;
 
@@ -155,7 +156,8 @@ impl Prepared {
         };
         let authorization = (header::AUTHORIZATION, way.authorization.clone());
         let headers = HeaderMap::from_iter([authorization]);
-        let (socket, _) = dialer.websocket(CONNECT_PATH, headers).await?;
+        let dialled = dialer.websocket(CONNECT_PATH, headers);
+        let (socket, _) = within("a dial of the hub", dialled).await?;
         let (link, driver) = Link::new(socket, Side::Client, LinkConfig::default());
         let mut driving = JoinSet::new();
         driving.spawn(async move {
@@ -184,10 +186,8 @@ impl Opened {
         match self {
             Self::Link { link, way, .. } => Ok(Stream::Tunnel(link.open(way.request(number)?)?)),
             Self::Tcp(address) => {
-                let stream = timeout(defaults::STEP_TIME, TcpStream::connect(address))
-                    .await
-                    .with_context(|| format!("{address} does not answer"))?
-                    .with_context(|| format!("cannot connect to {address}"))?;
+                let name = format!("a connection to {address}");
+                let stream = within(&name, TcpStream::connect(address)).await?;
                 stream.set_nodelay(true)?;
                 Ok(Stream::Tcp(stream))
             }
