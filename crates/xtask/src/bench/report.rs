@@ -1,10 +1,13 @@
 //! What a run found, and the list of it that programs read.
 
 use std::fs;
+use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
+use tempfile::NamedTempFile;
 
 use super::facts::Facts;
 use super::figures::Figures;
@@ -70,20 +73,55 @@ impl Report {
     pub(crate) fn json(&self) -> Value {
         self.lines.iter().map(entry).collect()
     }
+}
 
-    /// Writes `report.json` and `report.html`, and answers where the latter is.
+/// Where a report goes.
+#[derive(Clone, Debug)]
+pub(crate) struct Folder(PathBuf);
+
+impl Folder {
+    /// Makes the folder, and tries to write there: the end of a run is too late to learn that nobody can.
     ///
     /// # Errors
     ///
     /// When the folder cannot be written.
-    pub(crate) fn write(&self, folder: &Path) -> Result<PathBuf> {
-        fs::create_dir_all(folder).with_context(|| format!("make {}", folder.display()))?;
-        let mut text = serde_json::to_string_pretty(&self.json())?;
+    pub(crate) fn new(path: &Path) -> Result<Self> {
+        fs::create_dir_all(path).with_context(|| format!("make {}", path.display()))?;
+        let folder = Self(path.to_owned());
+        folder.staged(b"")?;
+        Ok(folder)
+    }
+
+    /// Writes `report.json` and `report.html`, and answers where the latter is. Those of another run stay until these
+    /// are whole.
+    ///
+    /// # Errors
+    ///
+    /// When the folder cannot be written.
+    pub(crate) fn write(&self, report: &Report) -> Result<PathBuf> {
+        let mut text = serde_json::to_string_pretty(&report.json())?;
         text.push('\n');
-        let (list, page) = (folder.join("report.json"), folder.join("report.html"));
-        fs::write(&list, text).with_context(|| format!("write {}", list.display()))?;
-        fs::write(&page, html::page(self)).with_context(|| format!("write {}", page.display()))?;
-        Ok(page)
+        let list = self.staged(text.as_bytes())?;
+        let page = self.staged(html::page(report).as_bytes())?;
+        for (staged, name) in [(list, "report.json"), (page, "report.html")] {
+            let path = self.0.join(name);
+            let kept = staged.persist(&path);
+            kept.with_context(|| format!("write {}", path.display()))?;
+        }
+        Ok(self.0.join("report.html"))
+    }
+
+    /// A file that is there for as long as the value is.
+    fn staged(&self, content: &[u8]) -> Result<NamedTempFile> {
+        let mut builder = tempfile::Builder::new();
+        builder.prefix(".report-");
+        // As any file that a program writes: others may read it, if the person's umask lets them.
+        builder.permissions(fs::Permissions::from_mode(0o666));
+        let staged = builder.tempfile_in(&self.0).and_then(|mut staged| {
+            staged.write_all(content)?;
+            Ok(staged)
+        });
+        staged.with_context(|| format!("write in {}", self.0.display()))
     }
 }
 
@@ -211,9 +249,14 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn both_files_are_written() {
+    fn both_files_are_written_and_nothing_else() {
         let folder = tempfile::tempdir().unwrap();
-        let page = hostile().write(&folder.path().join("bench")).unwrap();
+        let path = folder.path().join("some/bench");
+        let out = Folder::new(&path).unwrap();
+        assert_eq!(fs::read_dir(&path).unwrap().count(), 0, "no trace of a try");
+        fs::write(path.join("report.json"), "of another run").unwrap();
+        let page = out.write(&hostile()).unwrap();
+        assert_eq!(fs::read_dir(&path).unwrap().count(), 2);
         let list = fs::read(page.with_file_name("report.json")).unwrap();
         let list: Value = serde_json::from_slice(&list).unwrap();
         assert_eq!(list, hostile().json());
@@ -222,5 +265,31 @@ pub(super) mod tests {
                 .unwrap()
                 .starts_with("<!doctype html>")
         );
+    }
+
+    #[test]
+    fn a_folder_that_cannot_be_one_is_refused_before_anything_is_measured() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("file");
+        fs::write(&file, "").unwrap();
+        for path in [file.clone(), file.join("bench")] {
+            let refused = Folder::new(&path).unwrap_err().to_string();
+            assert!(refused.contains("make "), "{refused}");
+        }
+        // A folder in which nobody writes.
+        assert!(Folder::new(Path::new("/proc/self")).is_err());
+    }
+
+    #[test]
+    fn a_report_that_cannot_be_written_leaves_no_parts() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("bench");
+        let out = Folder::new(&path).unwrap();
+        let page = out.write(&hostile()).unwrap();
+        fs::remove_file(&page).unwrap();
+        // Its place is taken by something that a file cannot replace.
+        fs::create_dir(&page).unwrap();
+        assert!(out.write(&hostile()).is_err());
+        assert_eq!(fs::read_dir(&path).unwrap().count(), 2);
     }
 }
