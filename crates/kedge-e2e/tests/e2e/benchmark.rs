@@ -118,7 +118,7 @@ fn a_signal_ends_the_benchmark_and_all_it_started() -> Result<()> {
             let Some(command) = bench(t.bins(), &scratch, &["stream-50ms"]) else {
                 return skip(SKIP);
             };
-            let mut live = Live::start(command)?;
+            let live = Live::start(command)?;
             wait::until_true("the first round", defaults::START, || {
                 Ok(live.err().contains("round 1"))
             })?;
@@ -132,6 +132,94 @@ fn a_signal_ends_the_benchmark_and_all_it_started() -> Result<()> {
             );
             ensure!(left(&scratch)?.is_empty(), "{:?} is left", left(&scratch)?);
         }
+        Ok(())
+    })
+}
+
+/// `kill -9` leaves no time to clean up.
+#[test]
+fn what_a_killed_benchmark_left_is_ended_by_the_next() -> Result<()> {
+    case(|t| {
+        let scratch = t.subdir("bench")?;
+        let Some(killed) = bench(t.bins(), &scratch, &["stream-50ms"]) else {
+            return skip(SKIP);
+        };
+        let mut live = Live::start(killed)?;
+        wait::until_true("the first round", defaults::START, || {
+            Ok(live.err().contains("round 1"))
+        })?;
+        let family = kedge_testkit::process::descendants(live.pid());
+        live.signal(Signal::KILL)?;
+        // Its programs live on, as after any end that it could not see coming.
+        let until = wait::until_true("its end", defaults::SOON, || Ok(!live.is_running()?));
+        until?;
+        ensure!(family.iter().any(|pid| is_alive(*pid)), "nothing is left");
+        ensure!(!left(&scratch)?.is_empty(), "no folder is left");
+        let words = ["session-loopback", "--quick"];
+        let Some(next) = bench(t.bins(), &scratch, &words) else {
+            return skip(SKIP);
+        };
+        feed(next, Vec::new(), defaults::BULK)?.success()?;
+        ensure!(
+            !family.iter().any(|pid| is_alive(*pid)),
+            "{family:?} live on"
+        );
+        ensure!(left(&scratch)?.is_empty(), "{:?} is left", left(&scratch)?);
+        Ok(())
+    })
+}
+
+/// The words by which agents join with one token.
+fn fleet(t: &Case, hub: &Hub, token: &str) -> Result<Command> {
+    let token = t.write("join-token", token)?;
+    fs::set_permissions(&token, std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
+    let mut command = Command::new(t.bins().join("kedge-load"));
+    command.args(["fleet", "--hub", &hub.url(), "--agents", AGENTS]);
+    command.args(["--pin", hub.pin().context("the hub has a pin")?]);
+    command.arg("--join-token-file").arg(token);
+    Ok(command)
+}
+
+const AGENTS: &str = "7";
+
+#[test]
+fn a_fleet_joins_comes_back_and_ends_with_its_input() -> Result<()> {
+    case(|t| {
+        // The same port before and after: agents are told one address.
+        let mut options = t.hub_options()?;
+        options.listen = format!("127.0.0.1:{}", machine::free_port()?);
+        let mut hub = Hub::start(options)?;
+        let admin = t.person(&hub, "admin", None)?;
+        let token = admin.join_token(&["--uses", AGENTS])?;
+        let mut fleet = Live::start(fleet(t, &hub, &token)?)?;
+        fleet.expect("\"event\":\"connected\"", defaults::START)?;
+        hub.kill()?;
+        hub.launch()?;
+        fleet.send("restarted\n")?;
+        fleet.expect("\"event\":\"reconnected\"", defaults::SILENT_LOSS)?;
+        let ran = fleet.finish(defaults::SOON)?.success()?;
+        let out = ran.out();
+        let lines: Result<Vec<Value>, _> = out.lines().map(serde_json::from_str).collect();
+        let lines = lines?;
+        let events: Vec<&str> = lines.iter().map(|line| text(line, "event")).collect();
+        ensure!(events == ["joined", "connected", "reconnected"], "{ran}");
+        for line in &lines {
+            ensure!(line["agents"] == json!(7), "{ran}");
+            ensure!(line["seconds"].as_f64().is_some(), "{ran}");
+        }
+        ensure!(lines[2]["lost"] == json!(0), "{ran}");
+        Ok(())
+    })
+}
+
+#[test]
+fn a_fleet_says_which_agent_cannot_join() -> Result<()> {
+    case(|t| {
+        let hub = t.hub()?;
+        let admin = t.person(&hub, "admin", None)?;
+        let token = admin.join_token(&["--uses", "3"])?;
+        let ran = Live::start(fleet(t, &hub, &token)?)?.wait(defaults::START)?;
+        ran.exits(1)?.says(&["error: load-", " cannot join: "])?;
         Ok(())
     })
 }

@@ -16,7 +16,7 @@ use crate::builder::Workspace;
 use facts::Facts;
 use measure::{Bench, Pace};
 use progress::Progress;
-use report::Report;
+use report::{Folder, Report};
 use row::Row;
 use stage::Stage;
 
@@ -29,6 +29,7 @@ mod far;
 mod figures;
 mod fleet;
 mod html;
+mod leftovers;
 mod limited;
 mod measure;
 mod netns;
@@ -115,6 +116,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
         Pace::Full
     };
     let stage = Stage::new(&bins, &load)?;
+    let out = arguments.out.clone();
+    let out = Folder::new(&out.unwrap_or_else(|| workspace.target.join("bench")))?;
     let progress = Progress::new();
     let found = runner::run(&benches, &chosen, &stage, pace, &progress)?;
     let report = Report {
@@ -122,9 +125,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
         lines: found.lines,
         absent: found.absent,
     };
-    let out = arguments.out.clone();
-    let page = report.write(&out.unwrap_or_else(|| workspace.target.join("bench")))?;
+    // First where nothing can go wrong any more: a full disk is not to cost what an hour has found.
     print!("{}", table::table(&report));
+    let page = out.write(&report)?;
     println!("report: {}", page.display());
     Ok(if report.failed() {
         ExitCode::FAILURE

@@ -10,15 +10,13 @@ use std::net::Ipv4Addr;
 use std::os::fd::AsFd;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::{Context, Result};
-use kedge_testkit::process::{is_alive, kill_each, started_at};
+use kedge_testkit::process::kill_each;
 use kedge_testkit::{machine, run};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
-/// What the names of all namespaces of all benchmarks begin with.
-const PREFIX: &str = "kedge-bench";
+use super::leftovers::Owner;
 
 /// The link's name at both ends: each is alone with the loopback in its namespace.
 const DEVICE: &str = "bench0";
@@ -181,9 +179,7 @@ struct Namespace {
 
 impl Namespace {
     fn new() -> Result<Self> {
-        static MADE: AtomicU32 = AtomicU32::new(0);
-        let owner = Owner::me();
-        let name = owner.name(MADE.fetch_add(1, Ordering::Relaxed));
+        let name = Owner::me().new_name();
         ip(&format!("netns add {name}"))?;
         Ok(Self { name })
     }
@@ -234,50 +230,6 @@ fn enter(namespace: &File) -> Result<()> {
         namespace.as_fd(),
         Some(LinkNameSpaceType::Network),
     )?)
-}
-
-/// The process that made a namespace: its id alone may belong to somebody else by now.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-struct Owner {
-    pid: u32,
-    started_at: u64,
-}
-
-impl Owner {
-    fn me() -> Self {
-        let pid = std::process::id();
-        Self {
-            pid,
-            started_at: started_at(pid).unwrap_or_default(),
-        }
-    }
-
-    fn name(self, number: u32) -> String {
-        format!("{PREFIX}-{}-{}-{number}", self.pid, self.started_at)
-    }
-
-    /// The owner that a name tells; none when it is no name of ours.
-    fn of(name: &str) -> Option<Self> {
-        let rest = name.strip_prefix(PREFIX)?.strip_prefix('-')?;
-        let mut parts = rest.split('-');
-        let pid = number(parts.next()?)?;
-        let owner = Self {
-            pid: u32::try_from(pid).ok()?,
-            started_at: number(parts.next()?)?,
-        };
-        number(parts.next()?)?;
-        parts.next().is_none().then_some(owner)
-    }
-
-    fn is_gone(self) -> bool {
-        !is_alive(self.pid) || started_at(self.pid) != Some(self.started_at)
-    }
-}
-
-/// Digits only: `+7` is no part of a name of ours.
-fn number(text: &str) -> Option<u64> {
-    let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    digits.then(|| text.parse().ok()).flatten()
 }
 
 /// Removes the namespaces of runs that were killed, and ends what still runs in them.
@@ -335,47 +287,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_tells_its_owner() {
-        let owner = Owner {
-            pid: 17,
-            started_at: 4242,
-        };
-        assert_eq!(owner.name(3), "kedge-bench-17-4242-3");
-        assert_eq!(Owner::of("kedge-bench-17-4242-3"), Some(owner));
-    }
-
-    #[test]
-    fn names_of_others_are_left_alone() {
-        for name in [
-            "",
-            "kedge-bench",
-            "kedge-bench-",
-            "kedge-bench-17",
-            "kedge-bench-17-4242",
-            "kedge-bench-17-4242-",
-            "kedge-bench-17-4242-3-4",
-            "kedge-bench-x-4242-3",
-            "kedge-bench-+7-4242-3",
-            "kedge-bench-99999999999-1-1",
-            "kedge-benchmark-17-4242-3",
-            "my-kedge-bench-17-4242-3",
-        ] {
-            assert_eq!(Owner::of(name), None, "{name}");
-        }
-    }
-
-    #[test]
-    fn only_the_dead_leave_something_behind() {
-        let me = Owner::me();
-        assert!(!me.is_gone());
-        let before = Owner {
-            started_at: me.started_at + 1,
-            ..me
-        };
-        assert!(before.is_gone(), "the same id, another process");
-    }
-
-    #[test]
     fn filters_hold_a_bounded_queue() {
         assert_eq!(
             filter("a", "bench0", 200),
@@ -418,10 +329,10 @@ mod tests {
         if missing().is_some() {
             return;
         }
-        let mut gone = Owner::me();
-        gone.started_at += 1;
         // Removed also when the assertion fails.
-        let left = Namespace { name: gone.name(0) };
+        let left = Namespace {
+            name: Owner::gone().new_name(),
+        };
         ip(&format!("netns add {}", left.name)).unwrap();
         let mine = Namespace::new().unwrap();
         remove_leftovers();

@@ -17,6 +17,7 @@ use kedge_testkit::{defaults as limits, stack};
 use serde_json::Value;
 use tempfile::TempDir;
 
+use super::leftovers::{self, Owner};
 use crate::defaults;
 
 /// The name of the server behind a [`Route`].
@@ -45,8 +46,10 @@ impl Stage {
         for program in programs.iter().chain([&load.to_owned()]) {
             ensure!(program.is_file(), "there is no {}", program.display());
         }
+        leftovers::remove(&std::env::temp_dir());
         let scratch = tempfile::Builder::new()
-            .prefix("kedge-bench-")
+            .prefix(&Owner::me().new_name())
+            .rand_bytes(0)
             .tempdir()
             .context("make a scratch folder")?;
         Ok(Self {
@@ -196,7 +199,8 @@ impl Stage {
     /// A command of the loading program, such as `client --tcp ADDR open --count 100`.
     pub(crate) fn load_command<S: AsRef<std::ffi::OsStr>>(&self, words: &[S]) -> Command {
         let mut command = Command::new(&self.load);
-        command.args(words);
+        // By this folder a later run knows whose it was.
+        command.args(words).current_dir(self.scratch.path());
         command
     }
 
