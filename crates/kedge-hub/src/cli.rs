@@ -182,9 +182,7 @@ fn run(path: &Path) -> Result<(), Failure> {
 
 /// Sees to it that there are descriptors for all connections that are allowed, and says when there are not.
 fn open_files(settings: &Settings) {
-    let needed = u64::from(settings.limits.connections)
-        .saturating_add(defaults::OVERFLOW_CONNECTIONS as u64)
-        .saturating_add(defaults::OTHER_FILES);
+    let needed = files(settings);
     match kedge_service::descriptors::raise() {
         Ok(Some(allowed)) if allowed < needed => warn!(
             allowed,
@@ -194,6 +192,14 @@ fn open_files(settings: &Settings) {
         Ok(_) => {}
         Err(error) => warn!(%error, "the limit of open files cannot be raised"),
     }
+}
+
+/// Files that are open when all connections that are allowed are there.
+fn files(settings: &Settings) -> u64 {
+    u64::from(settings.limits.connections)
+        .saturating_add(defaults::OVERFLOW_CONNECTIONS as u64)
+        .saturating_add(settings.threads.get() as u64 * defaults::THREAD_FILES)
+        .saturating_add(defaults::OTHER_FILES)
 }
 
 async fn serve(
@@ -309,6 +315,27 @@ mod tests {
     #[test]
     fn the_command_line_holds_together() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn each_thread_has_files_of_its_own() {
+        let settings = |threads: u16| {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("hub.toml");
+            std::fs::write(&path, format!("threads = {threads}\n")).unwrap();
+            load(&path).unwrap()
+        };
+        let open = || std::fs::read_dir("/proc/self/fd").unwrap().count() as u64;
+        let shutdown = Shutdown::new();
+        let before = open();
+        let count = settings(64).threads;
+        let (_shards, threads) = Shards::start(count, shutdown.tasks(), defaults::CUT).unwrap();
+        // Other tests of this process open and close files too; not by the hundred.
+        assert!(open() - before >= 128, "{} files", open() - before);
+        assert!(open() - before <= 64 * defaults::THREAD_FILES + 64);
+        threads.end();
+        let more = files(&settings(1024)) - files(&settings(1));
+        assert_eq!(more, 1023 * defaults::THREAD_FILES);
     }
 
     #[test]

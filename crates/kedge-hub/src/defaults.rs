@@ -13,8 +13,11 @@ pub const THREADS_MAX: u16 = 1024;
 /// [`HEADER_BYTES`] more for the seconds in which somebody sends a head as long as it may be.
 pub const CONNECTIONS: u32 = 10_000;
 
-/// Files that are open besides connections: the store, listeners, the log, and the runtimes of 64 threads.
-pub const OTHER_FILES: u64 = 256;
+/// Files that are open besides connections and threads: the store, listeners, the log.
+pub const OTHER_FILES: u64 = 192;
+
+/// Files of one thread's runtime: what it waits with, is woken with, and hears of signals with.
+pub const THREAD_FILES: u64 = 4;
 
 /// Connections beyond [`CONNECTIONS`] that are still told `503` and when to come back; beyond these the socket is
 /// closed without a word, because saying anything costs a TLS handshake.

@@ -25,7 +25,8 @@ pub struct SessionConfig {
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct LimitsConfig {
     /// Connections served at once; more are told to come back. One address has a quarter of them for connections that
-    /// have sent no request yet, unless it is a trusted proxy.
+    /// have sent no request yet, unless it is a trusted proxy. More that arrive from it at the same moment are closed and
+    /// try again by themselves: thousands of agents behind one address come back, but take longer.
     #[schemars(range(min = 1))]
     pub connections: u32,
     /// TLS handshakes and tunnel admissions under way at once; one address has a quarter of the handshakes, unless it is
