@@ -157,8 +157,8 @@ impl Portable {
 }
 
 impl Carried for Portable {
-    fn tcp(&self) -> Option<&TcpStream> {
-        self.stream.as_ref()
+    fn tcp(&mut self) -> io::Result<&TcpStream> {
+        Ok(self.here()?.get_mut())
     }
 }
 
@@ -290,6 +290,53 @@ mod tests {
         tasks.idle().await;
         drop(passage);
         assert_eq!((from.seats(), to.seats()), (0, 0));
+        threads.end();
+    }
+
+    #[tokio::test]
+    async fn who_takes_nothing_is_given_up_also_after_a_move() {
+        let tasks = Tasks::new();
+        let (shards, threads) = two(&tasks);
+        let (_peer, stream) = pair().await;
+        let passage = Passage::new(shards.seat());
+        let from = passage.shard();
+        let to = shards.all().iter().find(|shard| **shard != from).cloned();
+        let mine = passage.clone();
+        let owner = tasks.clone();
+        let (full, fills) = tokio::sync::oneshot::channel();
+        let (ended, end) = tokio::sync::oneshot::channel();
+        from.spawn(&tasks, "connection", async move {
+            let stream = Portable::new(stream, mine.clone()).unwrap();
+            let mut stream = crate::stall::Unstalled::new(stream, Duration::from_millis(500));
+            let work = async move {
+                let mut full = Some(full);
+                let error = loop {
+                    let mut write = std::pin::pin!(stream.write(&[0; 65536]));
+                    // The first that has to wait has made the timer, on the shard that is left.
+                    let polled = futures_util::poll!(write.as_mut());
+                    if polled.is_pending()
+                        && let Some(full) = full.take()
+                    {
+                        full.send(()).unwrap();
+                    }
+                    let written = match polled {
+                        Poll::Ready(written) => written,
+                        Poll::Pending => write.await,
+                    };
+                    if let Err(error) = written {
+                        break error;
+                    }
+                };
+                ended.send(error.kind()).unwrap();
+            };
+            mine.carry(owner, "carried", work).await;
+        });
+        fills.await.unwrap();
+        passage.ask(to.unwrap());
+        let kind = tokio::time::timeout(Duration::from_secs(30), end).await;
+        assert_eq!(kind.unwrap().unwrap(), io::ErrorKind::TimedOut);
+        tasks.idle().await;
+        assert!(!tasks.has_panicked());
         threads.end();
     }
 

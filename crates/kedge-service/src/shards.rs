@@ -446,7 +446,7 @@ mod tests {
         let tasks = Tasks::new();
         let count = NonZeroUsize::new(2).unwrap();
         let (shards, threads) = Shards::start(count, &tasks, Duration::from_millis(10)).unwrap();
-        let (let_go, held) = std::sync::mpsc::channel::<()>();
+        let (let_go, held) = std::sync::mpsc::sync_channel::<()>(1);
         let (begun, begins) = tokio::sync::oneshot::channel();
         let (one, other) = (shards.seat(), shards.seat());
         let stuck = one.shard().spawn(&tasks, "stuck", async move {
@@ -470,7 +470,7 @@ mod tests {
         let tasks = Tasks::new();
         let (shards, threads) = two(&tasks);
         shards.turn(&tasks).await;
-        let (let_go, held) = std::sync::mpsc::channel::<()>();
+        let (let_go, held) = std::sync::mpsc::sync_channel::<()>(1);
         let (begun, begins) = tokio::sync::oneshot::channel();
         let (one, other) = (shards.seat(), shards.seat());
         one.shard().spawn(&tasks, "stuck", async move {
@@ -499,9 +499,9 @@ mod tests {
                 let mut sleep = Box::pin(tokio::time::sleep(Duration::from_secs(3600)));
                 let polled = futures_util::poll!(sleep.as_mut());
                 assert!(polled.is_pending());
-                sleep
+                [sleep]
             });
-            let mut sleep = slept.await.unwrap();
+            let [mut sleep] = slept.await.unwrap();
             other.shard().spawn(&tasks, "carried", async move {
                 loop {
                     assert!(futures_util::poll!(sleep.as_mut()).is_pending());
