@@ -96,6 +96,26 @@ fn rows_that_fail_are_each_said() -> Result<()> {
 }
 
 #[test]
+fn a_report_is_written_also_when_nobody_reads_the_table() -> Result<()> {
+    case(|t| {
+        let scratch = t.subdir("bench")?;
+        let words = ["session-loopback", "--quick"];
+        let Some(bench) = bench(t.bins(), &scratch, &words) else {
+            return skip(SKIP);
+        };
+        let mut shell = Command::new("sh");
+        shell.args(["-c", "\"$@\" | :", "sh"]);
+        shell.arg(bench.get_program()).args(bench.get_args());
+        shell.env("TMPDIR", &scratch);
+        feed(shell, Vec::new(), defaults::BULK)?.success()?;
+        let list = fs::read(scratch.join("out/report.json"))?;
+        let list: Value = serde_json::from_slice(&list)?;
+        ensure!(list[0]["name"] == json!("session-loopback"), "{list}");
+        Ok(())
+    })
+}
+
+#[test]
 fn words_that_mean_no_row_are_refused_with_what_is_near() -> Result<()> {
     case(|t| {
         let scratch = t.subdir("bench")?;

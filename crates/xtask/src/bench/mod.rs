@@ -6,6 +6,7 @@
 //!                      stage: real daemons on loopback, and kedge-load
 //! ```
 
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -95,7 +96,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let names: Vec<&'static str> = rows.iter().map(|row| row.name).collect();
     let chosen = choose::choose(&names, &arguments.names)?;
     if arguments.list {
-        print!("{}", table::list(&benches, &chosen));
+        show(&table::list(&benches, &chosen));
         return Ok(ExitCode::SUCCESS);
     }
     let workspace = Workspace::find()?;
@@ -126,14 +127,22 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
         absent: found.absent,
     };
     // First where nothing can go wrong any more: a full disk is not to cost what an hour has found.
-    print!("{}", table::table(&report));
+    show(&table::table(&report));
     let page = out.write(&report)?;
-    println!("report: {}", page.display());
+    show(&format!("report: {}\n", page.display()));
     Ok(if report.failed() {
         ExitCode::FAILURE
     } else {
         ExitCode::SUCCESS
     })
+}
+
+/// On standard output. Whoever has read enough (`| head`) is no reason to lose a report.
+fn show(text: &str) {
+    let mut stdout = std::io::stdout().lock();
+    let _ = stdout
+        .write_all(text.as_bytes())
+        .and_then(|()| stdout.flush());
 }
 
 #[cfg(test)]
