@@ -3,7 +3,7 @@
 use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::pin;
-use std::task::Poll;
+use std::task::{Poll, ready};
 
 use kedge_proto::{ResetCode, SendBuffer};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -107,21 +107,19 @@ where
             yield_now().await;
             unsent = 0;
         }
-        let room = stream.room().await.map_err(SpliceEnd::Stream)?;
         let mut buffer = poll_fn(|cx| {
-            let mut buffer = SendBuffer::new(
-                buffers::take(room.min(SPLICE_BUFFER)),
-                room.min(SPLICE_BUFFER),
-            );
+            // Asked anew each time: while there was nothing to read others may have used up what the link may hold.
+            let room = ready!(stream.poll_room(cx)).map_err(SpliceEnd::Stream)?;
+            let room = room.min(SPLICE_BUFFER);
+            let mut buffer = SendBuffer::new(buffers::take(room), room);
             let read = pin!(reader.read_buf(&mut buffer.space())).poll(cx);
             if read.is_pending() {
                 buffers::give_mut(buffer.into_inner());
                 return Poll::Pending;
             }
-            read.map(|read| read.map(|_| buffer))
+            read.map(|read| read.map(|_| buffer).map_err(SpliceEnd::Io))
         })
-        .await
-        .map_err(SpliceEnd::Io)?;
+        .await?;
         if buffer.is_empty() {
             return Ok(());
         }
@@ -130,6 +128,8 @@ where
         stream
             .write_buffer(&mut buffer)
             .map_err(SpliceEnd::Stream)?;
+        // Little was copied, and the memory is as good as before.
+        buffers::give_mut(buffer.into_inner());
     }
 }
 

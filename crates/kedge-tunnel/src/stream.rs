@@ -195,23 +195,20 @@ impl SendHalf {
     }
 
     /// Waits until something can be written, and says how much.
-    pub(crate) async fn room(&mut self) -> Result<usize, StreamError> {
+    pub(crate) fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<Result<usize, StreamError>> {
         let Handle { shared, id } = &self.handle;
-        poll_fn(|cx| {
-            let mut inner = shared.lock();
-            if let Some(failure) = inner.failure(*id) {
-                return Poll::Ready(Err(failure));
-            }
-            let room = inner.proto.room(*id);
-            if room > 0 {
-                return Poll::Ready(Ok(room));
-            }
-            if let Some(slot) = inner.slot(*id) {
-                slot.writer = Some(cx.waker().clone());
-            }
-            Poll::Pending
-        })
-        .await
+        let mut inner = shared.lock();
+        if let Some(failure) = inner.failure(*id) {
+            return Poll::Ready(Err(failure));
+        }
+        let room = inner.proto.room(*id);
+        if room > 0 {
+            return Poll::Ready(Ok(room));
+        }
+        if let Some(slot) = inner.slot(*id) {
+            slot.writer = Some(cx.waker().clone());
+        }
+        Poll::Pending
     }
 
     /// Writes all of a buffer that is not larger than there was room for.

@@ -6,13 +6,15 @@ mod common;
 
 use std::time::Duration;
 
-use common::{Pair, pair, pattern, request};
+use common::{Pair, pair, pattern, request, websocket};
 use kedge_tunnel::{
-    Attributes, Link, LinkConfig, ResetCode, SpliceEnd, Spliced, StreamError, TunnelStream, splice,
+    Attributes, Link, LinkConfig, ResetCode, Side, SpliceEnd, Spliced, StreamError, TunnelStream,
+    splice,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
+use tokio_tungstenite::tungstenite::protocol::Role;
 
 /// A stream, and a splice of its other end with a local connection.
 struct Spliced1 {
@@ -249,4 +251,53 @@ async fn megabytes_pass_both_ways_at_once() {
             end: SpliceEnd::Finished
         }
     ));
+}
+
+#[tokio::test]
+async fn who_waits_to_read_does_not_keep_room_that_others_have_used() {
+    const FIRST: usize = 60_000;
+    const STREAMS: usize = 8;
+    let budget = 128 * 1024;
+    // The peer grants more than this end may hold.
+    let (near, far) = tokio::io::duplex(64 * 1024);
+    let near = websocket(near, Role::Client).await;
+    let far = websocket(far, Role::Server).await;
+    let (client, client_driver) = Link::new(near, Side::Client, LinkConfig::default());
+    let config = LinkConfig {
+        budget,
+        ..LinkConfig::default()
+    };
+    let (server, server_driver) = Link::new(far, Side::Server, config);
+    let mut drivers = JoinSet::new();
+    drivers.spawn(client_driver.run());
+    drivers.spawn(server_driver.run());
+    let mut splices = JoinSet::new();
+    let mut ends = Vec::new();
+    for _ in 0..STREAMS {
+        let stream = client.open(request()).unwrap();
+        let arrived = server.accept().await.unwrap();
+        let far = arrived.accept(Attributes::new());
+        let (near, local) = tokio::io::duplex(1 << 20);
+        splices.spawn(splice(far, near, ResetCode::TargetReset));
+        ends.push((stream, local));
+    }
+    for round in [pattern(1, FIRST), pattern(2, 65_000)] {
+        for (_, local) in &mut ends {
+            local.write_all(&round).await.unwrap();
+        }
+        for _ in 0..1000 {
+            tokio::task::yield_now().await;
+        }
+    }
+    // Nobody has read anything yet.
+    let held = server.stats().buffered;
+    let bound = budget + (STREAMS * 64 * 1024) as u64;
+    assert!(held <= bound, "{held} of {bound}");
+    assert!(held >= (STREAMS * FIRST) as u64, "{held}");
+    for (mut stream, mut local) in ends {
+        local.shutdown().await.unwrap();
+        let mut got = Vec::new();
+        stream.read_to_end(&mut got).await.unwrap();
+        assert!(got == [pattern(1, FIRST), pattern(2, 65_000)].concat());
+    }
 }
