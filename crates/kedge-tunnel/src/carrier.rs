@@ -12,8 +12,10 @@ use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use bytes::{Buf, BytesMut};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::retry_on_intr;
 use socket2::SockRef;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 
 use crate::buffers;
@@ -25,13 +27,16 @@ use crate::shared::now;
 
 /// A connection that a [`Carrier`] can be laid over.
 pub trait Carried: AsyncRead + AsyncWrite + Unpin {
-    /// The TCP connection, for its options; none when it is not there.
-    fn tcp(&self) -> Option<&TcpStream>;
+    /// The TCP connection, known to the runtime in which this is called.
+    ///
+    /// # Errors
+    /// When it is not there, or cannot be made known.
+    fn tcp(&mut self) -> io::Result<&TcpStream>;
 }
 
 impl Carried for TcpStream {
-    fn tcp(&self) -> Option<&TcpStream> {
-        Some(self)
+    fn tcp(&mut self) -> io::Result<&TcpStream> {
+        Ok(self)
     }
 }
 
@@ -99,6 +104,36 @@ impl<S: Carried> Carrier<S> {
         Poll::Ready(Ok(()))
     }
 
+    /// Waits, while the line is slow, until the kernel has sent most of what it has. A write alone does not wait for that:
+    /// it fills up what was begun to a segment of 64 KiB, whatever the low-water mark is.
+    fn poll_low_water(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if !self.drain.is_slow() {
+            return Poll::Ready(Ok(()));
+        }
+        let tcp = self.inner.tcp()?;
+        loop {
+            ready!(tcp.poll_write_ready(cx))?;
+            match tcp.try_io(Interest::WRITABLE, || is_below_low_water(tcp)) {
+                // Forgotten is that it was ready, so that the kernel says so again.
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                asked => return Poll::Ready(asked),
+            }
+        }
+    }
+
+    fn poll_written(
+        &mut self,
+        cx: &mut Context<'_>,
+        write: impl FnOnce(Pin<&mut S>, &mut Context<'_>) -> Poll<io::Result<usize>>,
+    ) -> Poll<io::Result<usize>> {
+        let polled = match self.poll_low_water(cx) {
+            Poll::Ready(Ok(())) => write(Pin::new(&mut self.inner), cx),
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+            Poll::Pending => Poll::Pending,
+        };
+        self.wrote(polled)
+    }
+
     fn wrote(&mut self, polled: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         let news = match &polled {
             Poll::Pending => self.drain.blocked(),
@@ -106,7 +141,7 @@ impl<S: Carried> Carrier<S> {
             Poll::Ready(Err(_)) => None,
         };
         if let Some(low_water) = news
-            && let Some(tcp) = self.inner.tcp()
+            && let Ok(tcp) = self.inner.tcp()
             && let Err(error) = SockRef::from(tcp).set_tcp_notsent_lowat(low_water)
         {
             tracing::debug!(%error, "cannot set TCP_NOTSENT_LOWAT");
@@ -149,8 +184,7 @@ impl<S: Carried> AsyncWrite for Carrier<S> {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let polled = Pin::new(&mut self.inner).poll_write(cx, bytes);
-        self.wrote(polled)
+        self.poll_written(cx, |inner, cx| inner.poll_write(cx, bytes))
     }
 
     fn poll_write_vectored(
@@ -158,8 +192,7 @@ impl<S: Carried> AsyncWrite for Carrier<S> {
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let polled = Pin::new(&mut self.inner).poll_write_vectored(cx, slices);
-        self.wrote(polled)
+        self.poll_written(cx, |inner, cx| inner.poll_write_vectored(cx, slices))
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -172,6 +205,19 @@ impl<S: Carried> AsyncWrite for Carrier<S> {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.inner).poll_shutdown(cx)
+    }
+}
+
+/// Whether the kernel calls the connection writable, which it does below half of the low-water mark.
+fn is_below_low_water(tcp: &TcpStream) -> io::Result<()> {
+    let now = Timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    let mut asked = [PollFd::new(tcp, PollFlags::OUT)];
+    match retry_on_intr(|| poll(&mut asked, Some(&now)))? {
+        0 => Err(io::ErrorKind::WouldBlock.into()),
+        _ => Ok(()),
     }
 }
 
@@ -189,6 +235,12 @@ struct Drain {
 }
 
 impl Drain {
+    /// Whether the line is so slow that the kernel's queue is kept shorter than usual.
+    fn is_slow(&self) -> bool {
+        self.low_water
+            .is_some_and(|low_water| low_water < LOW_WATER_FAST)
+    }
+
     fn blocked(&mut self) -> Option<u32> {
         self.blocked.get_or_insert_with(now);
         None
@@ -271,6 +323,48 @@ mod tests {
         };
         tokio::join!(writer, reader);
         assert_eq!(near.held(), 0, "nothing waits, so nothing is held");
+    }
+
+    /// How much is taken for a peer that reads nothing.
+    async fn taken(low_water: Option<u32>) -> usize {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (near, far) = tokio::join!(TcpStream::connect(address), listener.accept());
+        let (mut near, _far) = (Carrier::new(near.unwrap()), far.unwrap());
+        SockRef::from(&near.inner)
+            .set_tcp_notsent_lowat(LOW_WATER_SLOW)
+            .unwrap();
+        near.drain.low_water = low_water;
+        let mut taken = 0;
+        std::future::poll_fn(|cx| {
+            while let Poll::Ready(written) = Pin::new(&mut near).poll_write(cx, &[0; 16_384]) {
+                taken += written.unwrap();
+            }
+            Poll::Ready(())
+        })
+        .await;
+        taken
+    }
+
+    #[tokio::test]
+    async fn a_slow_line_s_queue_is_not_filled_up_to_a_segment() {
+        let (slow, fast) = (taken(Some(LOW_WATER_SLOW)).await, taken(None).await);
+        assert!(slow < fast, "{slow} of {fast}");
+    }
+
+    #[tokio::test]
+    async fn a_slow_line_that_has_sent_is_written_to_again() {
+        let (mut near, mut far) = connected().await;
+        near.drain.low_water = Some(LOW_WATER_SLOW);
+        let sent = vec![7; 8 << 20];
+        let reader = async {
+            let mut got = vec![0; sent.len()];
+            far.read_exact(&mut got).await.unwrap();
+            got
+        };
+        let (written, got) = tokio::join!(near.write_all(&sent), reader);
+        written.unwrap();
+        assert_eq!(got, sent);
     }
 
     #[test]
