@@ -18,12 +18,8 @@ use crate::defaults;
 const JOIN: &str = "fleet-join";
 const RECONNECT: &str = "fleet-reconnect";
 
-/// Join tokens, each for a fleet of its own: a token remembers who joined with it, and nobody gives the same one to
-/// thousands of machines.
-const FLEETS: u32 = 19;
-
-/// Agents of each: together 9,500, below the 10,000 connections that a hub takes unless told otherwise.
-const AGENTS: u32 = 500;
+/// As many agents as come: below the 10,000 connections that a hub takes unless told otherwise.
+const AGENTS: u32 = 9_500;
 
 /// Open files that such a fleet needs, with room for what else a process has open.
 const FILES: u64 = 10_500;
@@ -57,44 +53,24 @@ impl Running for Run {
         let port = machine::free_port()?;
         let mut hub = stage.hub(|hub| hub.listen = format!("127.0.0.1:{port}"))?;
         let admin = stage.person(&hub, "admin", None)?;
-        let mut fleets = Vec::new();
-        for fleet in 0..FLEETS {
-            let name = format!("fleet{fleet}");
-            fleets.push(Fleet::start(stage, &hub, &admin, AGENTS, &name)?);
-        }
-        let joined = slowest(&mut fleets, "connected", |_| Ok(()))?;
+        let mut fleet = Fleet::start(stage, &hub, &admin, AGENTS, "fleet")?;
+        let joined = seconds(&fleet.event("connected", defaults::BENCH_LOAD)?)?;
         let mut measured = vec![Measured::new(JOIN, Sample::alone(joined))];
         if round.wanted.has(RECONNECT) {
             hub.kill()?;
             hub.launch()?;
-            for fleet in &mut fleets {
-                fleet.live.send("restarted\n")?;
-            }
-            let back = slowest(&mut fleets, "reconnected", |event| {
-                let lost = number(event, "lost")?;
-                ensure!(lost == 0.0, "{lost} agents were lost: {event}");
-                Ok(())
-            })?;
-            measured.push(Measured::new(RECONNECT, Sample::alone(back)));
+            fleet.live.send("restarted\n")?;
+            let back = fleet.event("reconnected", defaults::BENCH_LOAD)?;
+            let lost = number(&back, "lost")?;
+            ensure!(lost == 0.0, "{lost} agents were lost: {back}");
+            measured.push(Measured::new(RECONNECT, Sample::alone(seconds(&back)?)));
         }
-        for fleet in fleets {
-            fleet.end()?;
-        }
+        fleet.end()?;
         Ok(measured)
     }
 }
 
-/// The seconds of the fleet that was last.
-fn slowest(fleets: &mut [Fleet], name: &str, check: impl Fn(&Value) -> Result<()>) -> Result<f64> {
-    let mut slowest = 0.0_f64;
-    for fleet in fleets {
-        let event = fleet.event(name, defaults::BENCH_LOAD)?;
-        check(&event)?;
-        slowest = slowest.max(seconds(&event)?);
-    }
-    Ok(slowest)
-}
-
+/// How long all of them took.
 fn seconds(event: &Value) -> Result<f64> {
     let agents = number(event, "agents")?;
     ensure!(
