@@ -7,7 +7,7 @@ use kedge_testkit::hub::Hub;
 use kedge_testkit::person::Person;
 use kedge_testkit::run::Live;
 use kedge_testkit::{machine, wait};
-use rustix::process::{Resource, getrlimit};
+use rustix::process::{Resource, Signal, getrlimit};
 use serde_json::Value;
 
 use super::measure::{Bench, Round, Running, Wanted};
@@ -59,11 +59,8 @@ impl Running for Run {
         if round.wanted.has(RECONNECT) {
             hub.kill()?;
             hub.launch()?;
-            fleet.live.send("restarted\n")?;
-            let back = fleet.event("reconnected", defaults::BENCH_LOAD)?;
-            let lost = number(&back, "lost")?;
-            ensure!(lost == 0.0, "{lost} agents were lost: {back}");
-            measured.push(Measured::new(RECONNECT, Sample::alone(seconds(&back)?)));
+            let back = seconds(&fleet.come_back()?)?;
+            measured.push(Measured::new(RECONNECT, Sample::alone(back)));
         }
         fleet.end()?;
         Ok(measured)
@@ -148,6 +145,28 @@ impl Fleet {
                 self.live.err()
             )
         })
+    }
+
+    /// Waits until all agents are back at a hub that was started again.
+    ///
+    /// # Errors
+    ///
+    /// When one of them is lost.
+    pub(crate) fn come_back(&mut self) -> Result<Value> {
+        self.live.send("restarted\n")?;
+        let back = self.event("reconnected", defaults::BENCH_LOAD)?;
+        let lost = number(&back, "lost")?;
+        ensure!(lost == 0.0, "{lost} agents were lost: {back}");
+        Ok(back)
+    }
+
+    /// Signals the program.
+    ///
+    /// # Errors
+    ///
+    /// When it is gone.
+    pub(crate) fn signal(&self, signal: Signal) -> Result<()> {
+        self.live.signal(signal)
     }
 
     /// Ends all agents.

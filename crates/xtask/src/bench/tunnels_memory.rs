@@ -2,7 +2,9 @@
 
 use anyhow::Result;
 use kedge_testkit::hub::Hub;
+use kedge_testkit::machine;
 use kedge_testkit::person::Person;
+use rustix::process::Signal;
 
 use super::fleet::Fleet;
 use super::measure::{Bench, Round, Running, Wanted};
@@ -43,20 +45,36 @@ struct Run;
 impl Running for Run {
     fn measure(&mut self, stage: &Stage, round: &Round) -> Result<Vec<Measured>> {
         let people = crew(HALVES.len());
-        let mut hub = stage.hub(|hub| enlist(hub, &people))?;
+        // The same port before and after a restart: agents are told one address.
+        let port = machine::free_port()?;
+        let mut hub = stage.hub(|hub| {
+            hub.listen = format!("127.0.0.1:{port}");
+            enlist(hub, &people);
+        })?;
         let admin = stage.person(&hub, "admin", None)?;
         let names: Vec<&str> = people.iter().map(String::as_str).collect();
         admin.apply(&Person::policy("crew", &names)?)?;
         let target = stage.serve(&["target"])?;
         let address = target.address().to_string();
-        let pid = hub.daemon()?.pid();
         let mut fleets = Vec::new();
-        let mut held = Vec::new();
         for half in HALVES {
             let more = ["--name", half, "--target", &address];
             let mut fleet = Fleet::start_with(stage, &hub, &admin, TUNNELS, &more)?;
             fleet.event("connected", defaults::BENCH_LOAD)?;
             fleets.push(fleet);
+        }
+        // What a join leaves in the hub, such as the server's object, is no tunnel: so the hub begins anew, and the
+        // halves come back one after the other.
+        for fleet in &fleets {
+            fleet.signal(Signal::STOP)?;
+        }
+        hub.kill()?;
+        hub.launch()?;
+        let pid = hub.daemon()?.pid();
+        let mut held = Vec::new();
+        for fleet in &mut fleets {
+            fleet.signal(Signal::CONT)?;
+            fleet.come_back()?;
             held.push(settled(pid)?.private_kib);
         }
         let idle = growth(&held);
