@@ -27,9 +27,17 @@ const NEEDED_BY_TESTS: &[(&str, &str)] = &[
     ("script", "bsdutils"),
 ];
 
+/// What the benchmark needs besides: links of a limited rate.
+const NEEDED_BY_BENCH: &[(&str, &str)] = &[("ip", "iproute2"), ("tc", "iproute2")];
+
 /// Makes sure that all is there that the demo needs: as root by apt-get, otherwise by saying what to type.
 pub(crate) fn ensure() -> Result<()> {
     install(NEEDED)
+}
+
+/// Makes sure that all is there that the benchmark drives kedge with. What it compares with is left to whoever runs it.
+pub(crate) fn ensure_for_bench() -> Result<()> {
+    install(&[NEEDED, NEEDED_BY_BENCH].concat())
 }
 
 /// Makes sure that all is there that the end-to-end tests need.

@@ -71,8 +71,8 @@ pub struct HubState {
     pub issuers: Vec<Value>,
     /// What it says to a token that it does not take.
     pub refusal: String,
-    /// What time it says it is, where not the right one.
-    pub date: Option<String>,
+    /// How far its clock is ahead, where it is.
+    pub ahead: Option<jiff::SignedDuration>,
     /// What it says of whoever asks, over what is usual.
     pub person: Value,
     /// What somebody does while the hub thinks about the next access to a server.
@@ -136,7 +136,7 @@ impl FakeHub {
             shown: Vec::new(),
             issuers: Vec::new(),
             refusal: "not authenticated".into(),
-            date: None,
+            ahead: None,
             person: json!({}),
             meanwhile: None,
         }));
@@ -216,9 +216,12 @@ async fn answer(
     shared: Arc<Mutex<HubState>>,
     tasks: TaskTracker,
 ) -> Result<Response<Full<Bytes>>, hyper::Error> {
-    let date = shared.lock().unwrap().date.clone();
+    let ahead = shared.lock().unwrap().ahead;
     let mut answer = answer_in_time(request, shared, tasks).await?;
-    if let Some(date) = date {
+    if let Some(ahead) = ahead {
+        let date = jiff::fmt::rfc2822::DateTimePrinter::new()
+            .timestamp_to_rfc9110_string(&(jiff::Timestamp::now() + ahead))
+            .unwrap();
         answer.headers_mut().insert("date", date.parse().unwrap());
     }
     Ok(answer)

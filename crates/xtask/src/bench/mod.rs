@@ -14,6 +14,7 @@ use anyhow::{Result, ensure};
 use clap::Args;
 
 use crate::builder::Workspace;
+use crate::packages;
 use facts::Facts;
 use measure::{Bench, Pace};
 use progress::Progress;
@@ -99,6 +100,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
         show(&table::list(&benches, &chosen));
         return Ok(ExitCode::SUCCESS);
     }
+    packages::ensure_for_bench()?;
     let workspace = Workspace::find()?;
     let (bins, load) = match &arguments.bins {
         Some(bins) => {
