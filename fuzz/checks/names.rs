@@ -5,7 +5,8 @@ use std::str::FromStr;
 
 use kedge_api::{
     Fingerprint, Group, HostKey, HubId, HubName, HubUrl, LabelKey, LabelSelector, LabelValue, Line,
-    Login, ObjectName, ResourceVersion, ServerName, SessionId, Subject, Suffix, Time, Uid,
+    Login, Namespace, ObjectName, ResourceVersion, SecretDataKey, SecretName, ServerName,
+    ServerOffer, SessionId, Subject, Suffix, Time, Uid,
 };
 
 /// Parses the text as everything: nothing panics, what is accepted is written as it was meant, and no
@@ -15,6 +16,8 @@ pub(crate) fn names(text: &str) {
     harmless(check::<ObjectName>(text));
     harmless(check::<Suffix>(text));
     harmless(check::<HubName>(text));
+    harmless(check::<Namespace>(text));
+    harmless(check::<SecretName>(text));
     harmless(check::<Login>(text));
     harmless(check::<SessionId>(text));
     harmless(check::<HubId>(text));
@@ -23,6 +26,8 @@ pub(crate) fn names(text: &str) {
     one_line(check::<LabelKey>(text));
     one_line(check::<LabelValue>(text));
     one_line(check::<LabelSelector>(text));
+    one_line(check::<SecretDataKey>(text));
+    one_line(check::<ServerOffer>(text));
     one_line(check::<Subject>(text));
     one_line(check::<Group>(text));
     one_line(check::<Line>(text));

@@ -6,6 +6,10 @@ use std::time::Duration;
 pub const NAME_MAX_BYTES: usize = 253;
 /// Bytes of one label of a DNS name (RFC 1035 §2.3.4).
 pub const NAME_LABEL_MAX_BYTES: usize = 63;
+/// Bytes of the key of one field of a Secret, as in Kubernetes.
+pub const SECRET_DATA_KEY_MAX_BYTES: usize = 253;
+/// Bytes of a Secret owner's offer to servers: two hundred of the longest names, thousands of usual ones.
+pub const OFFER_MAX_BYTES: usize = 64 * 1024;
 /// Bytes of a unix login: `utmp` and `useradd` hold no more.
 pub const LOGIN_MAX_BYTES: usize = 32;
 /// Bytes of a subject or a group: OpenID Connect allows 255 for `sub`, rounded up.

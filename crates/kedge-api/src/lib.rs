@@ -2,7 +2,7 @@
 //!
 //! It is: names and ids whose values are always legal ([`names`]), the resource kinds of the API
 //! group `kedge.dev/v1alpha1` ([`Server`], [`AccessPolicy`], [`JoinToken`]) in Kubernetes' JSON
-//! shape, the other bodies of the hub's REST API ([`rest`]), its errors ([`status`]), who somebody is
+//! shape, where servers' keys are kept ([`secrets`]), the other bodies of the hub's REST API ([`rest`]), its errors ([`status`]), who somebody is
 //! ([`principal`]), as whom they log in ([`login`]), whether they may ([`policy`]), and how an agent
 //! proves itself ([`assertion`]).
 //!
@@ -36,6 +36,7 @@ pub mod principal;
 pub mod random;
 pub mod resources;
 pub mod rest;
+pub mod secrets;
 mod span;
 pub mod status;
 pub mod text;
@@ -51,11 +52,12 @@ pub use meta::{
 };
 pub use names::{
     ClaimName, Fingerprint, Group, HostKey, HostKeys, HubId, HubName, HubUrl, Issuer, IssuerUrl,
-    LabelKey, LabelSelector, LabelValue, Labels, Line, Login, NameError, Nonce, ObjectName,
-    ServerName, SessionId, Subject, Suffix,
+    LabelKey, LabelSelector, LabelValue, Labels, Line, Login, NameError, Namespace, Nonce,
+    ObjectName, SecretDataKey, SecretName, ServerName, SessionId, Subject, Suffix,
 };
 pub use principal::{AuthMethod, Principal, Standing};
 pub use resources::{AccessPolicy, JoinToken, Permission, Server, ServerPhase};
+pub use secrets::{SERVERS_ANNOTATION, SecretRef, ServerOffer, SshKeySource};
 pub use span::Span;
 pub use status::{Status, StatusReason};
 pub use time::Time;

@@ -14,6 +14,10 @@ fn unknown_fields_are_refused_by_their_path() {
         (json!({"spek": 1}), "spek"),
         (json!({"metadata": {"lables": {}}}), "metadata.lables"),
         (json!({"spec": {"sshUsr": "x"}}), "spec.sshUsr"),
+        (
+            json!({"spec": {"sshKeySecretRef": {"name": "web01", "namespace": "keys", "key": "k"}}}),
+            "spec.sshKeySecretRef",
+        ),
         (json!({"status": {"phas": "Online"}}), "status.phas"),
         (
             json!({"status": {"conditions": [{"type": "Ready", "status": "True", "reason": "R",
@@ -80,6 +84,31 @@ fn wrong_values_are_refused_by_their_path() {
             json!({"spec": {"sshUser": "Root"}}),
             "spec.sshUser",
             "login `Root` is not legal",
+        ),
+        (
+            json!({"spec": {"sshKeySecretRef": {"name": "web01"}}}),
+            "spec.sshKeySecretRef",
+            "missing field `namespace`",
+        ),
+        (
+            json!({"spec": {"sshKeySecretRef": {"name": "../x", "namespace": "keys"}}}),
+            "spec.sshKeySecretRef.name",
+            "secret name `../x` is not legal",
+        ),
+        (
+            json!({"spec": {"sshKeySecretRef": {"name": "web01", "namespace": "a.b"}}}),
+            "spec.sshKeySecretRef.namespace",
+            "namespace `a.b` is not legal",
+        ),
+        (
+            json!({"spec": {"sshKeySecretDataKey": "..data"}}),
+            "spec.sshKeySecretDataKey",
+            "secret data key `..data` is not legal",
+        ),
+        (
+            json!({"spec": {"sshKeySecretDataKey": "id_rsa"}}),
+            "spec.sshKeySecretDataKey",
+            "means nothing without `spec.sshKeySecretRef`",
         ),
         (
             json!({"spec": {"agentKey": "AAAA"}}),

@@ -6,8 +6,8 @@ use std::fmt::Debug;
 use std::str::FromStr;
 
 use kedge_api::{
-    Group, HubId, HubName, HubUrl, LabelKey, LabelValue, Line, Login, NameError, ObjectName,
-    ServerName, SessionId, Subject, Suffix, Uid,
+    Group, HubId, HubName, HubUrl, LabelKey, LabelValue, Line, Login, NameError, Namespace,
+    ObjectName, SecretDataKey, SecretName, ServerName, SessionId, Subject, Suffix, Uid,
 };
 use proptest::prelude::*;
 use serde::Serialize;
@@ -115,6 +115,54 @@ fn server_names() {
         &["a.b", "Main", "-a", "a-", &"a".repeat(64)],
     );
     check_all::<HubName>(HOSTILE_TO_A_SHELL);
+}
+
+#[test]
+fn secrets() {
+    let label = "a".repeat(63);
+    check::<Namespace>(
+        &["kedge", "ssh-keys", "0", &label],
+        &["a.b", "Kedge", "-a", "a-", "a/b", &"a".repeat(64)],
+    );
+    check_all::<Namespace>(HOSTILE_TO_A_SHELL);
+    let name = format!("{0}.{0}.{0}.{1}", "a".repeat(63), "b".repeat(61));
+    check::<SecretName>(
+        &["web01", "web01.corp.example", "a--b", &name],
+        &["Web01", "web_01", "a..b", ".a", "a.", &format!("{name}c")],
+    );
+    check_all::<SecretName>(HOSTILE_TO_A_SHELL);
+    check::<SecretDataKey>(
+        &[
+            "ssh-privatekey",
+            "id_ed25519",
+            ".hidden",
+            "a..b",
+            "-",
+            "A.B",
+            &"k".repeat(253),
+        ],
+        &[
+            ".",
+            "..",
+            "..data",
+            "..annotations",
+            "...",
+            "a/b",
+            "../x",
+            "a b",
+            "a\\b",
+            "%h",
+            "größe",
+            &"k".repeat(254),
+        ],
+    );
+    assert_eq!(SecretDataKey::default(), "ssh-privatekey");
+    assert!(
+        SecretDataKey::default()
+            .as_str()
+            .parse::<SecretDataKey>()
+            .is_ok()
+    );
 }
 
 #[test]
@@ -407,6 +455,16 @@ proptest! {
     ) {
         prop_assert!(text.parse::<ServerName>().is_ok());
         prop_assert!(text.parse::<ObjectName>().is_ok());
+    }
+
+    #[test]
+    fn what_is_accepted_as_the_key_of_a_secret_is_a_file_in_its_folder(text in any_name()) {
+        if let Ok(key) = text.parse::<SecretDataKey>() {
+            prop_assert_eq!(key.as_str(), &text);
+            prop_assert!((1..=253).contains(&text.len()));
+            prop_assert!(text != "." && !text.starts_with(".."));
+            prop_assert!(text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b)));
+        }
     }
 
     #[test]

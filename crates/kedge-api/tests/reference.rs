@@ -8,7 +8,8 @@ use kedge_api::expression::Operator;
 use kedge_api::login::LoginOrigin;
 use kedge_api::policy::PolicyReason;
 use kedge_api::resources::{
-    CONNECTED, Day, Effect, HOST_KEY_VERIFIED, HubResource, HubRole, READY, Verb,
+    CONNECTED, CREDENTIALS_RESOLVED, Day, Effect, HOST_KEY_VERIFIED, HubResource, HubRole, READY,
+    Verb,
 };
 use kedge_api::rest::{
     AgentReport, Discovery, Enrolled, Enrollment, Explanation, ExplanationRequest, FactOrigin,
@@ -83,7 +84,7 @@ fn every_word_and_name_is_there() {
     ServerPhase::KNOWN
         .iter()
         .for_each(|phase| has("Server", phase.as_str()));
-    [CONNECTED, HOST_KEY_VERIFIED, READY]
+    [CONNECTED, CREDENTIALS_RESOLVED, HOST_KEY_VERIFIED, READY]
         .iter()
         .for_each(|condition| has("Server", condition));
     ConditionStatus::KNOWN

@@ -19,8 +19,8 @@ use kedge_api::rest::{
 };
 use kedge_api::{
     AccessPolicy, AgentKey, AuthMethod, ConditionStatus, FieldError, HostKey, HostKeys, HubId,
-    JoinToken, JoinTokenSecret, List, Permission, Principal, Resource, ResourceVersion, Server,
-    ServerPhase, SessionId, Standing, Status, StatusReason, Time, Uid, WatchEvent,
+    JoinToken, JoinTokenSecret, List, Permission, Principal, Resource, ResourceVersion, SecretRef,
+    Server, ServerPhase, SessionId, Standing, Status, StatusReason, Time, Uid, WatchEvent,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -339,6 +339,11 @@ fn server() -> Server {
     let spec = ServerSpec {
         agent_key: Some(agent_key()),
         host_keys: host_keys(),
+        ssh_key_secret_data_key: Some("id_ed25519".parse().unwrap()),
+        ssh_key_secret_ref: Some(SecretRef {
+            name: "web01".parse().unwrap(),
+            namespace: "ssh-keys".parse().unwrap(),
+        }),
         ssh_user: Some("ubuntu".parse().unwrap()),
     };
     let mut server = Server::new("web01".parse().unwrap(), spec);

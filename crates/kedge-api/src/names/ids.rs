@@ -142,14 +142,14 @@ impl Login {
     }
 }
 
-fn check_subdomain(text: &str) -> Result<(), String> {
+pub(super) fn check_subdomain(text: &str) -> Result<(), String> {
     if text.is_empty() {
         return Err("empty".into());
     }
     text.split('.').try_for_each(check_label)
 }
 
-fn check_label(label: &str) -> Result<(), String> {
+pub(super) fn check_label(label: &str) -> Result<(), String> {
     if label.is_empty() {
         return Err("empty, or an empty part between dots".into());
     }

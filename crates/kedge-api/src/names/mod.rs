@@ -8,6 +8,7 @@ mod hub_url;
 mod ids;
 mod issuer;
 mod labels;
+mod secret;
 mod selector;
 mod text_type;
 
@@ -20,6 +21,7 @@ pub use ids::{
 };
 pub use issuer::{Issuer, IssuerUrl, is_loopback};
 pub use labels::{LabelKey, LabelValue, Labels};
+pub use secret::{Namespace, SecretDataKey, SecretName};
 pub use selector::{LabelSelector, Requirement};
 pub(crate) use text_type::text_type;
 

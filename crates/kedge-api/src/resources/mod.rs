@@ -13,5 +13,6 @@ pub use access_policy::{
 pub use join_token::{IssuedJoinToken, JoinToken, JoinTokenSpec, JoinTokenStatus};
 pub use kind::{ApiVersion, KindTag};
 pub use server::{
-    CONNECTED, HOST_KEY_VERIFIED, READY, Server, ServerPhase, ServerSpec, ServerStatus,
+    CONNECTED, CREDENTIALS_RESOLVED, HOST_KEY_VERIFIED, READY, Server, ServerPhase, ServerSpec,
+    ServerStatus,
 };

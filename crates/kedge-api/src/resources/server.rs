@@ -15,7 +15,8 @@ use serde::{Deserialize, Serialize};
 use super::kind::resource;
 use crate::assertion::AgentPublicKey;
 use crate::meta::{Condition, FieldError};
-use crate::names::{Fingerprint, HostKeys, Line, Login, ServerName};
+use crate::names::{Fingerprint, HostKeys, Line, Login, SecretDataKey, ServerName};
+use crate::secrets::{SecretRef, SshKeySource};
 use crate::time::Time;
 use crate::wire_enum::wire_enum;
 
@@ -36,9 +37,27 @@ pub struct ServerSpec {
     /// The host keys that are trusted: pinned at enrolment, changed only by an operator.
     #[serde(default, skip_serializing_if = "HostKeys::is_empty")]
     pub host_keys: HostKeys,
+    /// The key of the Secret's data under which the private key is; `ssh-privatekey` when absent. Only with
+    /// `sshKeySecretRef`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ssh_key_secret_data_key: Option<SecretDataKey>,
+    /// The Secret with the private key that logs everybody in here: read anew for each session, used by the hub alone.
+    /// Absent: people use keys of their own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ssh_key_secret_ref: Option<SecretRef>,
     /// The login everybody gets here, whatever their identity says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ssh_user: Option<Login>,
+}
+
+impl ServerSpec {
+    /// Where the private key is that sessions here log in with; `None` when people use keys of their own.
+    #[must_use]
+    pub fn ssh_key(&self) -> Option<SshKeySource> {
+        let secret = self.ssh_key_secret_ref.clone()?;
+        let key = self.ssh_key_secret_data_key.clone().unwrap_or_default();
+        Some(SshKeySource { secret, key })
+    }
 }
 
 /// What the hub knows of a server.
@@ -75,7 +94,7 @@ pub struct ServerStatus {
     /// Where the agent dials from, as the hub sees it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub remote_address: Option<Line>,
-    /// `Connected`, `HostKeyVerified`, `Ready`.
+    /// `Connected`, `CredentialsResolved`, `HostKeyVerified`, `Ready`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub conditions: Vec<Condition>,
 }
@@ -115,12 +134,20 @@ impl Server {
 
 /// Condition: the agent's tunnel is up.
 pub const CONNECTED: &str = "Connected";
+/// Condition: the private key that the spec refers to could be read when it was last needed. Absent without a reference.
+pub const CREDENTIALS_RESOLVED: &str = "CredentialsResolved";
 /// Condition: the reported host keys are the pinned ones.
 pub const HOST_KEY_VERIFIED: &str = "HostKeyVerified";
 /// Condition: a session can be opened.
 pub const READY: &str = "Ready";
 
-fn check(_: &Server, _: &mut Vec<FieldError>) {}
+fn check(server: &Server, errors: &mut Vec<FieldError>) {
+    let spec = &server.spec;
+    if spec.ssh_key_secret_data_key.is_some() && spec.ssh_key_secret_ref.is_none() {
+        let message = "means nothing without `spec.sshKeySecretRef`";
+        errors.push(FieldError::new("spec.sshKeySecretDataKey", message));
+    }
+}
 
 fn check_change(new: &Server, old: &Server, errors: &mut Vec<FieldError>) {
     if new.spec.agent_key != old.spec.agent_key {

@@ -230,7 +230,7 @@ async fn make(
             let spec = ServerSpec {
                 agent_key: Some(request.public_key),
                 host_keys: request.host_keys.clone(),
-                ssh_user: None,
+                ..ServerSpec::default()
             };
             let mut server = Server::new(request.name.clone().into(), spec);
             server.metadata.labels = request.labels.clone();
