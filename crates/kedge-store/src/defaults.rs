@@ -33,5 +33,20 @@ pub(crate) const PRUNE_LINES: i64 = 500;
 /// Bytes up to which a file is checked as a whole when it is opened, about a second's reading. Of a larger one, which
 /// is large because of its history, the objects are.
 pub(crate) const CHECK_BYTES: u64 = 256 * 1024 * 1024;
+/// Bytes of one field of a Secret: an RSA key of 16384 bits in PEM has 13 KiB, and nothing else is a key.
+pub const SECRET_FIELD_BYTES: usize = 64 * 1024;
+/// Bytes of the annotation that says for which servers a Secret may be used: as many as can be understood.
+pub(crate) const SECRET_ANNOTATION_BYTES: usize = kedge_api::defaults::OFFER_MAX_BYTES;
+/// How long one field may take to be read from files: local disks answer in milliseconds, network file systems that
+/// hang never do.
+pub(crate) const SECRET_READ: Duration = Duration::from_secs(5);
+/// How often a field is looked for in files that may be exchanged meanwhile.
+pub(crate) const SECRET_ATTEMPTS: u32 = 5;
+/// Threads that read Secrets from files at once; of more, the others wait their turn.
+pub(crate) const SECRET_READERS: usize = 16;
+/// Links on the way to one file of a Secret, as Linux itself has it.
+pub(crate) const SECRET_LINKS_MAX: usize = 40;
+/// Folders between the root of all Secrets and a file: mounted Secrets have four.
+pub(crate) const SECRET_FOLDERS_MAX: usize = 32;
 /// Bytes after which the write-ahead log is cut back to when it was checkpointed.
 pub(crate) const WAL_BYTES: u32 = 4 * 1024 * 1024;

@@ -4,7 +4,7 @@
 //! Kubernetes' semantics (optimistic `resourceVersion`, `uid`, `generation`, watch from a version,
 //! `Expired` when the history does not reach back), and [`EmbeddedStore`], which keeps everything in
 //! one SQLite file. Beside the objects it keeps an append-only history ([`HistoryLine`]), which is read in pages and
-//! pruned from its old end.
+//! pruned from its old end. And it is where Secrets come from ([`Secrets`]): read one field at a time, never kept.
 //!
 //! It is not: a cache, a policy engine, or HTTP. It stores what it is given; validation is
 //! [`kedge_api::decode`]'s.
@@ -25,6 +25,7 @@ mod embedded;
 mod error;
 mod history;
 mod raw;
+mod secrets;
 mod typed;
 
 #[cfg(feature = "conformance")]
@@ -38,5 +39,8 @@ pub use history::{
 pub use raw::{
     BoxFuture, Change, Happening, Kind, MetaKey, Precondition, RawList, RawWatch, RawWatchSender,
     SharedStore, Snapshot, Store, WatchFrom, WatchOver, Write, select,
+};
+pub use secrets::{
+    FolderSecrets, SECRET_FIELD_BYTES, SecretError, SecretField, Secrets, SharedSecrets,
 };
 pub use typed::Watch;
