@@ -129,9 +129,7 @@ impl HostKey {
     /// What `ssh-keygen -l` shows.
     #[must_use]
     pub fn fingerprint(&self) -> Fingerprint {
-        let mut hash = [0; 32];
-        hash.copy_from_slice(digest::digest(&digest::SHA256, &self.blob).as_ref());
-        Fingerprint(hash)
+        Fingerprint::of(&self.blob)
     }
 }
 
@@ -376,10 +374,20 @@ impl JsonSchema for HostKeys {
     }
 }
 
-/// SHA-256 of a host key, as `ssh-keygen -l` writes it: `SHA256:` and base64 without padding.
+/// SHA-256 of a public key, as `ssh-keygen -l` writes it: `SHA256:` and base64 without padding.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 pub struct Fingerprint([u8; 32]);
+
+impl Fingerprint {
+    /// Of any public key as SSH sends it.
+    #[must_use]
+    pub fn of(blob: &[u8]) -> Self {
+        let mut hash = [0; 32];
+        hash.copy_from_slice(digest::digest(&digest::SHA256, blob).as_ref());
+        Self(hash)
+    }
+}
 
 impl FromStr for Fingerprint {
     type Err = NameError;
