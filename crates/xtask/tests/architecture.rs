@@ -78,9 +78,10 @@ const GUARDED: &[(&str, &[&str])] = &[
     ("russh", &["kedge-gateway"]),
 ];
 
-/// What must not be linked into the agent by anybody: SSH, OpenID Connect, Kubernetes, a database.
+/// What must not be linked into the agent by anybody: SSH, OpenID Connect, Kubernetes, a database, other servers' keys.
 const NOT_IN_THE_AGENT: &[&str] = &[
     "k8s-openapi",
+    "kedge-signer",
     "kube",
     "kube-client",
     "libssh2-sys",
