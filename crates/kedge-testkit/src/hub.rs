@@ -115,6 +115,17 @@ impl Hub {
         self.signal(Signal::HUP)
     }
 
+    /// Writes its configuration anew, for the next [`Self::launch`].
+    ///
+    /// # Errors
+    ///
+    /// When the change fails, or the file cannot be written.
+    pub fn change(&mut self, change: impl FnOnce(&mut HubOptions) -> Result<()>) -> Result<()> {
+        change(&mut self.options)?;
+        let text = configuration(&self.options, &self.hashes);
+        fs::write(self.config_path(), text).context("write hub.toml")
+    }
+
     /// A `kedge-hub` command with this hub's configuration.
     #[must_use]
     pub fn command(&self, words: &[&str]) -> Command {

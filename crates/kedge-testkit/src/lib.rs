@@ -10,6 +10,8 @@
 //!                             ▲
 //!              peers: TLS, HTTP, WebSocket and frames by hand, well or badly
 //!
+//!  kube::Cluster: etcd and kube-apiserver
+//!
 //!  Browser ── forms ──► Issuer (ours, misbehaves on demand) | Provider (a certified one, run by Node)
 //! ```
 //!
@@ -28,6 +30,7 @@ pub mod hub;
 mod hub_options;
 #[cfg(feature = "issuer")]
 pub mod issuer;
+pub mod kube;
 pub mod machine;
 #[cfg(feature = "peers")]
 pub mod peers;

@@ -158,12 +158,23 @@ impl Sshd {
 ///
 /// When `ssh-keygen` fails.
 pub fn keygen(path: &Path, kind: &str) -> Result<()> {
+    keygen_with(path, kind, &[])
+}
+
+/// The same, with more words for `ssh-keygen`: `-m PEM` for those who do not read OpenSSH's own format.
+///
+/// # Errors
+///
+/// When `ssh-keygen` fails.
+pub fn keygen_with(path: &Path, kind: &str, words: &[&str]) -> Result<()> {
     if path.exists() {
         return Ok(());
     }
     let mut command = Command::new("ssh-keygen");
     command
-        .args(["-q", "-t", kind, "-N", "", "-C", "kedge scratch key", "-f"])
+        .args(["-q", "-t", kind, "-N", "", "-C", "kedge scratch key"])
+        .args(words)
+        .arg("-f")
         .arg(path);
     run::run(command)?.success().map(drop)
 }
