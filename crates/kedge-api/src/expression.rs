@@ -31,6 +31,7 @@ pub struct LabelRequirement {
     pub operator: Operator,
     /// With what; only for `In` and `NotIn`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = POLICY_LIST_MAX))]
     pub values: Vec<LabelValue>,
 }
 
@@ -44,6 +45,7 @@ pub struct ClaimRequirement {
     pub operator: Operator,
     /// With what; only for `In` and `NotIn`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(with = "Vec<Subject>", length(max = POLICY_LIST_MAX))]
     pub values: Vec<String>,
 }
 

@@ -6,6 +6,8 @@
 //! ([`principal`]), as whom they log in ([`login`]), whether they may ([`policy`]), and how an agent
 //! proves itself ([`assertion`]).
 //!
+//! [`crd`] says the kinds to a Kubernetes API server.
+//!
 //! [`expectations`] checks policies against a table of what they must say, with the evaluator that the hub decides by.
 //!
 //! It is not: HTTP, storage, OpenID Connect, or anything that reads a clock or a file. Time and
@@ -23,6 +25,7 @@
 //! writing goes through [`decode`], which refuses every unknown field by its path.
 
 pub mod assertion;
+pub mod crd;
 pub mod decode;
 pub mod defaults;
 pub mod expectations;

@@ -10,6 +10,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::crd::{Column, Rule};
 use crate::defaults::{ANNOTATIONS_MAX_BYTES, LABELS_MAX};
 use crate::names::{LabelKey, Labels, NameError, ObjectName};
 use crate::time::Time;
@@ -27,6 +28,10 @@ pub trait Resource:
     const SINGULAR: &'static str;
     /// `srv`, …: what `kedge get` takes as well
     const SHORT_NAMES: &'static [&'static str];
+    /// What `kubectl get` shows beside the name.
+    const COLUMNS: &'static [Column];
+    /// What [`Self::validate`] and [`Self::validate_change`] refuse, as far as a Kubernetes API server can.
+    const RULES: &'static [Rule];
 
     /// What people and agents ask for.
     type Spec: Clone + fmt::Debug + PartialEq + Serialize + DeserializeOwned + JsonSchema;

@@ -23,6 +23,8 @@ pub const SERVERS_ANNOTATION: &str = "kedge.dev/servers";
     Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
 )]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+// Two who own a field each must not make a third Secret of theirs.
+#[schemars(extend("x-kubernetes-map-type" = "atomic"))]
 pub struct SecretRef {
     /// The Secret's name.
     pub name: SecretName,

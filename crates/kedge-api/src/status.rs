@@ -16,6 +16,8 @@ wire_enum! {
         BadRequest = "BadRequest",
         /// The object has changed since it was read.
         Conflict = "Conflict",
+        /// The key that a server is reached with cannot be used.
+        CredentialsUnavailable = "CredentialsUnavailable",
         /// The resource version is older than the watch history: list again.
         Expired = "Expired",
         /// Authenticated, and not allowed.
@@ -62,6 +64,7 @@ impl StatusReason {
             Self::Invalid => 422,
             Self::UpgradeRequired => 426,
             Self::TooManyRequests => 429,
+            Self::CredentialsUnavailable => 502,
             Self::ServiceUnavailable => 503,
             Self::InternalError | Self::Unknown(_) => 500,
         }

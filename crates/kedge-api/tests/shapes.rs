@@ -239,6 +239,7 @@ fn rest_bodies() {
         login: "alice".parse().unwrap(),
         host_keys: host_keys(),
         phase: ServerPhase::Online,
+        injected_key: None,
     };
     let sessions = SessionList {
         items: vec![SessionInfo {

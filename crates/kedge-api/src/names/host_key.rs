@@ -84,6 +84,43 @@ impl HostKeyAlgorithm {
             .find(|algorithm| algorithm.as_str() == name)
     }
 
+    /// What its keys look like in text: they begin alike, and those of most kinds are equally long.
+    fn pattern(self) -> String {
+        let string = |text: &str| {
+            let length = u8::try_from(text.len()).unwrap_or(u8::MAX);
+            [&[0, 0, 0, length], text.as_bytes()].concat()
+        };
+        let ecdsa = |curve: &str, width: u8| {
+            let point = 2 * width + 1;
+            let head = [string(curve), vec![0, 0, 0, point, 4]].concat();
+            (head, Some(2 * usize::from(width)))
+        };
+        let (head, rest) = match self {
+            Self::EcdsaP256 => ecdsa("nistp256", 32),
+            Self::EcdsaP384 => ecdsa("nistp384", 48),
+            Self::EcdsaP521 => ecdsa("nistp521", 66),
+            Self::Ed25519 => (vec![0, 0, 0, 32], Some(32)),
+            Self::Rsa => (Vec::new(), None),
+            Self::SkEcdsaP256 => (ecdsa("nistp256", 32).0, None),
+            Self::SkEd25519 => (vec![0, 0, 0, 32], None),
+        };
+        let head = [string(self.as_str()), head].concat();
+        // Three bytes are four characters; the last one or two bytes of the head share theirs with what follows.
+        let whole = head.len() / 3 * 3;
+        let begin = STANDARD.encode(head.get(..whole).unwrap_or_default());
+        let tail = match rest {
+            Some(rest) => {
+                let bytes = head.len() - whole + rest;
+                let characters = (bytes * 4).div_ceil(3);
+                let padding = "=".repeat(characters.next_multiple_of(4) - characters);
+                format!("[A-Za-z0-9+/]{{{characters}}}{padding}")
+            }
+            None => "[A-Za-z0-9+/]+=*".to_owned(),
+        };
+        let quoted = |text: &str| text.replace('.', "\\.").replace('+', "\\+");
+        format!("{} {}{tail}", quoted(self.as_str()), quoted(&begin))
+    }
+
     fn check(self, fields: &mut Fields<'_>) -> Result<(), &'static str> {
         match self {
             Self::EcdsaP256 => fields.ecdsa(b"nistp256", 32),
@@ -272,10 +309,11 @@ impl JsonSchema for HostKey {
     }
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        let forms = ALGORITHMS.map(HostKeyAlgorithm::pattern);
         json_schema!({
             "type": "string",
             "maxLength": HOST_KEY_MAX_BYTES,
-            "pattern": "^[a-z0-9@.-]+ [A-Za-z0-9+/]+=*( .*)?$",
+            "pattern": format!("^({})( .*)?$", forms.join("|")),
         })
     }
 }

@@ -9,14 +9,14 @@ text_type! {
     /// An OpenID Connect issuer, exactly as it calls itself (OpenID Connect Discovery §3): `https`, or `http` on a
     /// loopback host; no user, query or fragment. Compared as text, so a trailing slash makes another issuer.
     IssuerUrl, "issuer", max ISSUER_MAX_BYTES,
-    pattern "^https?://[^\\s?#@]+$",
+    pattern "^https?://([A-Za-z0-9._-]+|\\[[0-9A-Fa-f:.]+\\])(:([0-9]{1,4}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5]))?(/[!$-;=@-\\[\\]_a-z|~]*)?$",
     check_url
 }
 
 text_type! {
     /// Who vouches for a person: an [`IssuerUrl`], or `static` for the hub's own configuration.
     Issuer, "issuer", max ISSUER_MAX_BYTES,
-    pattern "^(static|https?://[^\\s?#@]+)$",
+    pattern "^(static|https?://([A-Za-z0-9._-]+|\\[[0-9A-Fa-f:.]+\\])(:([0-9]{1,4}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5]))?(/[!$-;=@-\\[\\]_a-z|~]*)?)$",
     check_issuer
 }
 

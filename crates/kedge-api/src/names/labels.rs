@@ -12,7 +12,7 @@ text_type! {
     /// A label's key: `[prefix/]name`; the prefix is a DNS name, the name at most 63 characters of
     /// `A-Za-z0-9-_.` with a letter or digit at both ends.
     LabelKey, "label key", max LABEL_KEY_MAX_BYTES,
-    pattern "^([a-z0-9.-]{1,253}/)?[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?$",
+    pattern "^([a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?)*/)?[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?$",
     check_key
 }
 

@@ -14,7 +14,8 @@ resource! {
     /// A secret that lets new agents enrol, so many times and so long.
     JoinToken { spec: JoinTokenSpec, status: JoinTokenStatus }
     plural "jointokens", singular "jointoken", short &["jt", "token"],
-    validate check, change check_change
+    validate check, change check_change,
+    columns crate::crd::join_token::COLUMNS, rules crate::crd::join_token::RULES
 }
 
 /// What a join token is good for.
@@ -23,6 +24,7 @@ resource! {
 pub struct JoinTokenSpec {
     /// How many agents may enrol with it.
     #[serde(default = "one")]
+    #[schemars(range(min = 1, max = JOIN_TOKEN_USES_MAX))]
     pub uses: u32,
     /// When it ends. The hub fills in an hour from now where a new token names nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -32,6 +34,7 @@ pub struct JoinTokenSpec {
     pub server_name: Option<ServerName>,
     /// Labels that servers enrolled with it get, whatever the agent says.
     #[serde(default, skip_serializing_if = "Labels::is_empty")]
+    #[schemars(extend("maxProperties" = LABELS_MAX))]
     pub labels: Labels,
 }
 

@@ -119,7 +119,8 @@ macro_rules! resource {
     (
         $(#[$doc:meta])* $name:ident { spec: $spec:ty, status: $status:ty }
         plural $plural:literal, singular $singular:literal, short $short:expr,
-        validate $validate:path, change $change:path
+        validate $validate:path, change $change:path,
+        columns $columns:path, rules $rules:path
     ) => {
         $(#[$doc])*
         #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
@@ -143,6 +144,8 @@ macro_rules! resource {
             const PLURAL: &'static str = $plural;
             const SINGULAR: &'static str = $singular;
             const SHORT_NAMES: &'static [&'static str] = $short;
+            const COLUMNS: &'static [$crate::crd::Column] = $columns;
+            const RULES: &'static [$crate::crd::Rule] = $rules;
 
             type Spec = $spec;
             type Status = $status;

@@ -24,7 +24,8 @@ resource! {
     /// A machine reachable by SSH through an agent.
     Server { spec: ServerSpec, status: ServerStatus }
     plural "servers", singular "server", short &["srv"],
-    validate check, change check_change
+    validate check, change check_change,
+    columns crate::crd::server::COLUMNS, rules crate::crd::server::RULES
 }
 
 /// What is asked of a server.

@@ -227,6 +227,9 @@ pub struct ServerAccess {
     pub host_keys: HostKeys,
     /// Whether it is there.
     pub phase: ServerPhase,
+    /// Of the key that the hub signs with there. Absent where people come with their own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub injected_key: Option<Fingerprint>,
 }
 
 /// `GET …/sessions`: the sessions that live now.

@@ -24,7 +24,7 @@ use crate::wire_enum::closed_enum;
 pub struct Constraints {
     /// Networks to come from (CIDR). None means anywhere.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(with = "Vec<String>")]
+    #[schemars(with = "Vec<Network>", length(max = POLICY_LIST_MAX))]
     pub source_ranges: Vec<IpNet>,
     /// When the policy begins.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -34,6 +34,7 @@ pub struct Constraints {
     pub not_after: Option<Time>,
     /// Hours of the week: any of these. None means always.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = TIME_WINDOWS_MAX))]
     pub time_windows: Vec<TimeWindow>,
     /// The longest a session may last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -43,9 +44,11 @@ pub struct Constraints {
     pub max_auth_age: Option<Span>,
     /// What the person's claims must be, beyond being who they are: `amr` and `acr` above all.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = POLICY_LIST_MAX))]
     pub required_claims: Vec<ClaimRequirement>,
     /// How many sessions the person may have at once, this one included.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = MAX_SESSIONS_MAX))]
     pub max_sessions: Option<u32>,
 }
 
@@ -55,6 +58,7 @@ pub struct Constraints {
 pub struct TimeWindow {
     /// The days on which it begins. None means every day.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = Day::ALL.len()))]
     pub days: Vec<Day>,
     /// When it begins, by the clocks of the time zone.
     pub from: TimeOfDay,
@@ -177,6 +181,27 @@ impl Constraints {
     }
 }
 
+/// The schema of a network in text. Its longest form has 39 characters and a prefix length of three digits.
+struct Network;
+
+impl JsonSchema for Network {
+    fn schema_name() -> Cow<'static, str> {
+        "Network".into()
+    }
+
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": "string",
+            "maxLength": 43,
+            "pattern": "^[0-9a-fA-F.:]+/[0-9]{1,3}$",
+        })
+    }
+}
+
 /// What is wrong with a network in which nobody ever is: addresses of IPv4 count as such, also in IPv6 (RFC 4291
 /// §2.5.5.2), so that a denial of it would deny nobody.
 fn never_met(net: IpNet) -> Option<String> {
@@ -275,7 +300,11 @@ impl JsonSchema for TimeOfDay {
     }
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": "string", "pattern": "^([01][0-9]|2[0-3]):[0-5][0-9]$|^24:00$" })
+        json_schema!({
+            "type": "string",
+            "maxLength": 5,
+            "pattern": "^([01][0-9]|2[0-3]):[0-5][0-9]$|^24:00$",
+        })
     }
 }
 
@@ -369,6 +398,10 @@ impl JsonSchema for Zone {
     }
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": "string", "maxLength": SUBJECT_MAX_BYTES })
+        json_schema!({
+            "type": "string",
+            "maxLength": SUBJECT_MAX_BYTES,
+            "pattern": "^[A-Z][A-Za-z0-9_+-]*(/[A-Za-z0-9_+-]+)*$",
+        })
     }
 }

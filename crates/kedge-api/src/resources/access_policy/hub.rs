@@ -17,6 +17,7 @@ pub struct HubGrant {
     pub roles: Vec<HubRole>,
     /// Rights one by one.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = POLICY_LIST_MAX))]
     pub rules: Vec<HubRule>,
 }
 
@@ -25,11 +26,14 @@ pub struct HubGrant {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct HubRule {
     /// To do what.
+    #[schemars(length(min = 1))]
     pub verbs: Vec<VerbRule>,
     /// With which kinds of things.
+    #[schemars(length(min = 1))]
     pub resources: Vec<ResourceRule>,
     /// With these alone, by name. None means all of them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = POLICY_LIST_MAX))]
     pub resource_names: Vec<ObjectName>,
 }
 

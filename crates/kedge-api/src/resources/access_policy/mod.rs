@@ -17,6 +17,7 @@ pub use self::rules::{
     IssuerRule, LoginRule, PermissionRule, ResourceRule, ServerRule, SubjectRule, VerbRule,
 };
 use super::kind::resource;
+use crate::defaults::POLICY_LIST_MAX;
 use crate::expression::{ClaimRequirement, LabelRequirement};
 use crate::names::{Group, Labels, NameError};
 use crate::wire_enum::{closed_enum, wire_enum};
@@ -25,7 +26,8 @@ resource! {
     /// Allows some people to reach some servers, or denies it. What no policy allows is denied.
     AccessPolicy { spec: AccessPolicySpec, status: AccessPolicyStatus }
     plural "accesspolicies", singular "accesspolicy", short &["ap", "policy"],
-    validate check::check, change check::check_change
+    validate check::check, change check::check_change,
+    columns crate::crd::access_policy::COLUMNS, rules crate::crd::access_policy::RULES
 }
 
 /// What a policy allows or denies: every part must match.
@@ -37,6 +39,7 @@ resource! {
 pub struct AccessPolicySpec {
     /// Whether it allows or denies what matches.
     #[serde(default, skip_serializing_if = "Effect::is_allow")]
+    #[schemars(extend("default" = "Allow"))]
     pub effect: Effect,
     /// Who.
     pub subjects: Subjects,
@@ -45,9 +48,11 @@ pub struct AccessPolicySpec {
     pub servers: Servers,
     /// As whom: any of these.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = POLICY_LIST_MAX))]
     pub logins: Vec<LoginRule>,
     /// To do what: any of these.
     #[serde(default = "ssh_only")]
+    #[schemars(length(max = POLICY_LIST_MAX))]
     pub permissions: Vec<PermissionRule>,
     /// Rights on the hub itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -76,16 +81,20 @@ closed_enum! {
 pub struct Subjects {
     /// People by name, or `*` for everybody of the issuers.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = POLICY_LIST_MAX))]
     pub users: Vec<SubjectRule>,
     /// Members of these groups.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = POLICY_LIST_MAX))]
     pub groups: Vec<Group>,
     /// Whose people: issuers exactly as they call themselves, or `*` for any. None means those of the hub's own
     /// issuer and of its configuration, and nobody else's.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = POLICY_LIST_MAX))]
     pub issuers: Vec<IssuerRule>,
     /// What their claims must be: all of these.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = POLICY_LIST_MAX))]
     pub claims: Vec<ClaimRequirement>,
 }
 
@@ -95,12 +104,15 @@ pub struct Subjects {
 pub struct Servers {
     /// Servers by name, or `*` for all.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = POLICY_LIST_MAX))]
     pub names: Vec<ServerRule>,
     /// Servers that have all of these labels, and meet all of `matchExpressions`. Nothing in either selects nothing.
     #[serde(default, skip_serializing_if = "Labels::is_empty")]
+    #[schemars(extend("maxProperties" = POLICY_LIST_MAX))]
     pub match_labels: Labels,
     /// Servers whose labels meet all of these, and are those of `matchLabels`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = POLICY_LIST_MAX))]
     pub match_expressions: Vec<LabelRequirement>,
 }
 

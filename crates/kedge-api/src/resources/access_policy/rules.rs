@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Permission;
 use super::hub::{HubResource, Verb};
+use crate::defaults::SUBJECT_MAX_BYTES;
 use crate::names::{ClaimName, Issuer, Login, NameError, ServerName, Subject};
 
 /// What goes through JSON as the text it is.
@@ -188,7 +189,11 @@ impl JsonSchema for LoginRule {
         let login = generator.subschema_for::<Login>();
         json_schema!({ "anyOf": [
             { "type": "string", "const": "*" },
-            { "type": "string", "pattern": "^\\{[^{}]+\\}$" },
+            {
+                "type": "string",
+                "maxLength": SUBJECT_MAX_BYTES + 2,
+                "pattern": "^\\{[^\\s{}]([^{}]*[^\\s{}])?\\}$",
+            },
             login,
         ] })
     }
