@@ -50,3 +50,71 @@ pub(crate) const SECRET_LINKS_MAX: usize = 40;
 pub(crate) const SECRET_FOLDERS_MAX: usize = 32;
 /// Bytes after which the write-ahead log is cut back to when it was checkpointed.
 pub(crate) const WAL_BYTES: u32 = 4 * 1024 * 1024;
+
+// What follows is of the Kubernetes store.
+
+/// How long one call to the Kubernetes API may take, with all its attempts: longer than etcd's elections, shorter than
+/// a person waits.
+pub(crate) const CALL_DEADLINE: Duration = Duration::from_secs(10);
+/// How long a page of a list may take: an API server reads 500 objects in a fraction of it.
+pub(crate) const LIST_DEADLINE: Duration = Duration::from_secs(30);
+/// How long a connection to the Kubernetes API may take to come up.
+pub(crate) const DIAL_DEADLINE: Duration = Duration::from_secs(4);
+/// How often a call is tried that certainly was not carried out.
+pub(crate) const CALL_ATTEMPTS: u32 = 3;
+/// The pause before the second attempt; it doubles.
+pub(crate) const CALL_PAUSE: Duration = Duration::from_millis(100);
+/// The longest `Retry-After` that is waited for inside a call.
+pub(crate) const CALL_PAUSE_MAX: Duration = Duration::from_secs(3);
+/// Calls under way at once, each with a connection of its own; further ones wait their turn, within their deadline.
+pub(crate) const CALLS_MAX: usize = 16;
+/// How long an idle connection to the Kubernetes API is kept: less than load balancers keep theirs.
+pub(crate) const IDLE_CONNECTION: Duration = Duration::from_secs(30);
+/// Bytes of an answer about one object: etcd takes 1.5 MiB, and JSON may double that.
+pub(crate) const ANSWER_BYTES: usize = 4 * 1024 * 1024;
+/// Bytes of a page of a list.
+pub(crate) const LIST_BYTES: usize = 32 * 1024 * 1024;
+/// Objects of a page of a list, as kubectl asks for. Fewer are asked for when a page has too many bytes.
+pub(crate) const LIST_PAGE: u32 = 500;
+/// Characters of what the Kubernetes API says that are passed on: its longest sentences about one object.
+pub(crate) const MESSAGE_CHARS: usize = 1000;
+/// How long a watch lasts, at least and at most; then it goes on where it was. With the grace, a connection that died
+/// silently is noticed within a minute.
+pub(crate) const WATCH_SECONDS: std::ops::RangeInclusive<u64> = 30..=40;
+/// How long after its end a watch may still be open.
+pub(crate) const WATCH_GRACE: Duration = Duration::from_secs(10);
+/// The longest pause before the first attempt to list or watch again; it doubles.
+pub(crate) const REFLECT_PAUSE: Duration = Duration::from_millis(200);
+/// The longest pause between attempts to list or watch: how late the end of an outage is noticed.
+pub(crate) const REFLECT_PAUSE_MAX: Duration = Duration::from_secs(5);
+/// How long a watch must have lasted to be a good one, after which pauses are short again.
+pub(crate) const REFLECT_HEALTHY: Duration = Duration::from_secs(10);
+/// How long whoever wrote waits until the view has it, so that they read what they wrote; usually milliseconds.
+pub(crate) const SEEN_PATIENCE: Duration = Duration::from_secs(5);
+/// How long a conflict waits until the view has what it conflicts with, so that the next attempt is made with that.
+pub(crate) const CONFLICT_PATIENCE: Duration = Duration::from_secs(2);
+/// How long a store that is opened waits for the Kubernetes API.
+pub(crate) const CONNECT_PATIENCE: Duration = Duration::from_secs(20);
+/// How often a text of the hub's own is tried to be set against others who do the same.
+pub(crate) const META_RETRIES: u32 = 16;
+/// Bytes of a Secret's answer: Kubernetes takes 1 MiB of data, which is a third more in base64.
+pub(crate) const SECRET_ANSWER_BYTES: usize = 2 * 1024 * 1024;
+/// How long the holder of the Lease may be silent before another takes over, in seconds.
+pub(crate) const LEASE_SECONDS: u32 = 10;
+/// The longest silence that another's Lease may ask for; a stranger's number must not keep everybody waiting.
+pub(crate) const LEASE_SECONDS_MAX: u32 = 60;
+/// How often the holder says that it is there.
+pub(crate) const LEASE_RENEW: Duration = Duration::from_secs(3);
+/// How soon it tries again when it could not, and how often those who wait look; up to a fifth more or less.
+pub(crate) const LEASE_LOOK: Duration = Duration::from_secs(1);
+/// How long one call about the Lease may take, so that several fit into its duration.
+pub(crate) const LEASE_DEADLINE: Duration = Duration::from_secs(3);
+
+// What follows is of export and import.
+
+/// Bytes of one line of an export: an object of etcd's largest size.
+pub(crate) const EXPORT_LINE_BYTES: usize = 4 * 1024 * 1024;
+/// Objects of one export, all of which are in memory while they are checked.
+pub(crate) const EXPORT_OBJECTS_MAX: usize = 1_000_000;
+/// Objects of an import that are written at once: enough to keep an API server busy, few enough for everybody else.
+pub(crate) const IMPORT_WRITES: usize = 8;

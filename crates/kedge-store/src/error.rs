@@ -1,13 +1,15 @@
 //! What can go wrong in a store, whatever the implementation.
 
+use std::fmt;
 use std::path::PathBuf;
 
 use kedge_api::status::{Status, StatusReason};
 use kedge_api::text::Printable;
 
-use crate::raw::Kind;
+use crate::kind::Kind;
 
-/// Why a store did not do what it was asked. Nothing is half-done: it happened, or it did not.
+/// Why a store did not do what it was asked. Nothing is half-done: it happened, or it did not; [`Self::Unavailable`] says
+/// when nobody knows which.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StoreError {
@@ -41,6 +43,14 @@ pub enum StoreError {
     /// The version to watch from is older than the history, or the watcher was too slow.
     #[error("the resource version is too old to watch from")]
     Expired,
+    /// The Kubernetes API does not let the hub do it: a right is missing, or the namespace takes nothing.
+    #[error("the Kubernetes API does not let the hub {right}: {cause}")]
+    Forbidden {
+        /// What was wanted: `patch servers.kedge.dev/status in namespace kedge`.
+        right: String,
+        /// What the API server said.
+        cause: String,
+    },
     /// The disk is full. Reading goes on, and so does writing once there is room.
     #[error("no room left to write the store {}", path.display())]
     Full {
@@ -66,6 +76,16 @@ pub enum StoreError {
     /// The system gave no randomness for a uid.
     #[error("cannot make a uid")]
     Random(#[source] kedge_api::random::RandomError),
+    /// The Kubernetes API does not take the object as it is.
+    #[error("the Kubernetes API refuses {} `{}`: {cause}", kind.singular, Printable::new(name))]
+    Refused {
+        /// Its kind.
+        kind: Kind,
+        /// Its name.
+        name: String,
+        /// What the API server said.
+        cause: String,
+    },
     /// More than the store takes in one piece.
     #[error("too many {what}: {found}, and {limit} are the most")]
     TooLarge {
@@ -79,6 +99,16 @@ pub enum StoreError {
     /// More watchers than the store serves.
     #[error("too many watches at once")]
     TooManyWatches,
+    /// The store is somewhere else, and out of reach or out of order. What is known of it can still be read.
+    #[error("{what} cannot be reached: {cause}; {written}")]
+    Unavailable {
+        /// What: `the Kubernetes API at https://10.0.0.1`.
+        what: String,
+        /// Why not.
+        cause: String,
+        /// What is known of the change.
+        written: Written,
+    },
     /// An object in the store is not of its kind, or could not be written as JSON.
     #[error("{} `{}` in the store is unreadable: {cause}", kind.singular, Printable::new(name))]
     Unreadable {
@@ -97,6 +127,24 @@ pub enum StoreError {
         /// Its name.
         name: String,
     },
+}
+
+/// What is known of a change that got no answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Written {
+    /// It was not made.
+    Nothing,
+    /// It may have been made.
+    Perhaps,
+}
+
+impl fmt::Display for Written {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Nothing => "nothing was written",
+            Self::Perhaps => "the change may have been written",
+        })
+    }
 }
 
 impl From<StoreError> for Status {
@@ -123,6 +171,16 @@ impl From<StoreError> for Status {
             StoreError::Full { .. } => {
                 Self::new(StatusReason::ServiceUnavailable, "the hub's store is full")
             }
+            StoreError::Refused { kind, name, .. } => about(StatusReason::Invalid, *kind, name),
+            // Where it is, and which right is missing, is for the log as well.
+            StoreError::Unavailable { written, .. } => Self::new(
+                StatusReason::ServiceUnavailable,
+                format!("the hub's store cannot be reached; {written}"),
+            ),
+            StoreError::Forbidden { .. } => Self::new(
+                StatusReason::ServiceUnavailable,
+                "the hub's store does not let the hub do that",
+            ),
             StoreError::Broken { .. } | StoreError::Closed => Self::new(
                 StatusReason::ServiceUnavailable,
                 "the hub's store does not take writes",

@@ -4,7 +4,7 @@ use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use kedge_api::{LabelSelector, Labels, Resource, ResourceVersion, Time};
+use kedge_api::{LabelSelector, Labels, ResourceVersion, Time};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -12,6 +12,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::error::StoreError;
 use crate::history::{HistoryLine, HistoryPage, HistoryQuery, Pruned, StoredLine};
+use crate::kind::Kind;
 
 /// A store that everybody holds.
 pub type SharedStore = Arc<dyn Store>;
@@ -91,7 +92,8 @@ impl Snapshot {
 
 /// A place that keeps objects. Callers use the typed methods of `dyn Store`.
 ///
-/// A write whose future is dropped may still happen.
+/// A write whose future is dropped may still happen. Versions grow from write to write, whatever the kind; the version of
+/// a list says how far the objects *of its kind* are seen, and a watch begins with a version of its own kind.
 pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// One object.
     fn read<'a>(&'a self, kind: Kind, name: &'a str)
@@ -146,32 +148,14 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     ) -> BoxFuture<'_, Result<Pruned, StoreError>>;
 }
 
-/// A kind of object, as far as a store cares.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Kind {
-    /// `servers`
-    pub plural: &'static str,
-    /// `server`
-    pub singular: &'static str,
-}
-
-impl Kind {
-    /// The kind of a type.
-    #[must_use]
-    pub const fn of<R: Resource>() -> Self {
-        Self {
-            plural: R::PLURAL,
-            singular: R::SINGULAR,
-        }
-    }
-}
-
 /// The texts a hub keeps for itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum MetaKey {
     /// Its id.
     HubId,
+    /// The export that is being imported; empty or absent when none is.
+    Import,
     /// The keys of token issuers as last fetched, so that tokens can be verified while an issuer is down.
     IssuerKeys,
 }
@@ -182,6 +166,7 @@ impl MetaKey {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::HubId => "hub-id",
+            Self::Import => "import",
             Self::IssuerKeys => "issuer-keys",
         }
     }

@@ -6,7 +6,8 @@ use serde_json::Value;
 
 use crate::defaults::CONFLICT_RETRIES;
 use crate::error::StoreError;
-use crate::raw::{Change, Kind, Precondition, RawWatch, Snapshot, Store, WatchFrom, Write};
+use crate::kind::Kind;
+use crate::raw::{Change, Precondition, RawWatch, Snapshot, Store, WatchFrom, Write};
 
 impl dyn Store {
     /// One object.
@@ -76,7 +77,8 @@ impl dyn Store {
     /// object says of these is ignored. The status is stored as given.
     ///
     /// # Errors
-    /// [`StoreError::AlreadyExists`], [`StoreError::Full`].
+    /// [`StoreError::AlreadyExists`], [`StoreError::Full`], [`StoreError::Unavailable`], or [`StoreError::Refused`] by a
+    /// store that judges for itself.
     ///
     /// # Cancel safety
     /// When dropped, the object may have been stored or not.
@@ -90,7 +92,7 @@ impl dyn Store {
     ///
     /// # Errors
     /// [`StoreError::Conflict`] when `metadata.resourceVersion` (or a `uid`) is not the stored one,
-    /// [`StoreError::VersionMissing`], [`StoreError::NotFound`], [`StoreError::Full`].
+    /// [`StoreError::VersionMissing`], [`StoreError::NotFound`], and as [`create`](#method.create).
     ///
     /// # Cancel safety
     /// When dropped, the change may have been stored or not.
@@ -118,7 +120,7 @@ impl dyn Store {
     /// Removes an object, and gives back its last state.
     ///
     /// # Errors
-    /// [`StoreError::NotFound`], [`StoreError::Conflict`], [`StoreError::Full`].
+    /// [`StoreError::NotFound`], [`StoreError::Conflict`], [`StoreError::Full`], [`StoreError::Unavailable`].
     ///
     /// # Cancel safety
     /// When dropped, the object may have been removed or not.

@@ -11,11 +11,11 @@ use kedge_api::defaults::SPAN_MAX;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use super::Options;
-use super::apply::version_of;
 use super::history::History;
-use super::view::{Meta, Objects};
+use crate::apply::version_of;
 use crate::defaults::WAL_BYTES;
 use crate::raw::Snapshot;
+use crate::view::{Meta, Objects};
 
 /// Why a store cannot be opened.
 #[derive(Debug, thiserror::Error)]

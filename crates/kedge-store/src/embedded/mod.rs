@@ -6,10 +6,8 @@
 //!   and only then answers.
 //! - The history is only in the file; the writer thread reads and prunes it in small pieces between commits.
 
-mod apply;
 mod file;
 mod history;
-mod view;
 mod writer;
 
 use std::fmt;
@@ -24,15 +22,14 @@ use tokio::sync::{mpsc, oneshot};
 
 pub use file::OpenError;
 
-use crate::defaults::{
-    CHECK_BYTES, HISTORY_AGE, HISTORY_BYTES, HISTORY_EVENTS, WATCH_QUEUE, WRITE_QUEUE,
-};
+use crate::defaults::{CHECK_BYTES, WRITE_QUEUE};
 use crate::error::StoreError;
 use crate::history::{HistoryLine, HistoryPage, HistoryQuery, Pruned, StoredLine};
+use crate::kind::Kind;
 use crate::raw::{
-    BoxFuture, Kind, MetaKey, RawList, RawWatch, SharedStore, Snapshot, Store, WatchFrom, Write,
+    BoxFuture, MetaKey, RawList, RawWatch, SharedStore, Snapshot, Store, WatchFrom, Write,
 };
-use view::View;
+use crate::view::{View, ViewLimits};
 use writer::{Book, Command, Writer};
 
 /// The embedded store. Cheap to clone; the file closes when the last clone is dropped.
@@ -68,14 +65,26 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
+        let limits = ViewLimits::default();
         Self {
             clock: Timestamp::now,
-            history_events: HISTORY_EVENTS,
-            history_bytes: HISTORY_BYTES,
-            history_age: HISTORY_AGE,
-            watch_queue: WATCH_QUEUE,
+            history_events: limits.history_events,
+            history_bytes: limits.history_bytes,
+            history_age: limits.history_age,
+            watch_queue: limits.watch_queue,
             check_bytes: CHECK_BYTES,
             max_pages: 0,
+        }
+    }
+}
+
+impl Options {
+    fn view_limits(&self) -> ViewLimits {
+        ViewLimits {
+            history_events: self.history_events,
+            history_bytes: self.history_bytes,
+            history_age: self.history_age,
+            watch_queue: self.watch_queue,
         }
     }
 }
@@ -101,7 +110,7 @@ impl EmbeddedStore {
             opened.objects,
             opened.meta,
             opened.version,
-            &options,
+            options.view_limits(),
         ));
         // Backpressure: a caller waits until there is room in the queue.
         let (commands, queue) = mpsc::channel(WRITE_QUEUE);

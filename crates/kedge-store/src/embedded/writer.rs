@@ -9,14 +9,15 @@ use kedge_api::{ResourceVersion, Time, Uid, random};
 use rusqlite::ErrorCode;
 use tokio::sync::{mpsc, oneshot};
 
-use super::apply::{Outcome, Stamp, apply, kind_of, name_of};
 use super::file::{StoreFile, VERSION_KEY};
 use super::history::{self, History};
-use super::view::{Meta, Past, View};
+use crate::apply::{Outcome, Stamp, apply, kind_of, name_of};
 use crate::defaults::BATCH_MAX;
 use crate::error::StoreError;
 use crate::history::{HistoryLine, HistoryPage, HistoryQuery, Pruned, StoredLine};
-use crate::raw::{Change, Happening, Kind, MetaKey, Snapshot, Write};
+use crate::kind::Kind;
+use crate::raw::{Change, Happening, MetaKey, Snapshot, Write};
+use crate::view::{Meta, Past, View};
 
 /// What the writer is asked to do, and whom to answer.
 pub(super) enum Command {

@@ -1,13 +1,14 @@
-//! What a write makes of an object. Pure.
+//! What a write makes of an object, whatever the store. Pure.
 
 use kedge_api::{ResourceVersion, Time, Uid};
 use serde_json::{Map, Value, json};
 
 use crate::error::StoreError;
-use crate::raw::{Change, Kind, Precondition, Snapshot, Write};
+use crate::kind::Kind;
+use crate::raw::{Change, Precondition, Snapshot, Write};
 
 /// What a write comes to.
-pub(super) enum Outcome {
+pub(crate) enum Outcome {
     /// The object is to be stored, or removed.
     Changes(Change),
     /// It is already so.
@@ -15,14 +16,14 @@ pub(super) enum Outcome {
 }
 
 /// What the store adds to an object.
-pub(super) struct Stamp {
-    pub(super) version: ResourceVersion,
-    pub(super) now: Time,
-    pub(super) uid: Uid,
+pub(crate) struct Stamp {
+    pub(crate) version: ResourceVersion,
+    pub(crate) now: Time,
+    pub(crate) uid: Uid,
 }
 
 /// The name a write is about.
-pub(super) fn name_of(write: &Write) -> &str {
+pub(crate) fn name_of(write: &Write) -> &str {
     match write {
         Write::Create(_, object) | Write::Update(_, object) | Write::UpdateStatus(_, object) => {
             object
@@ -35,7 +36,7 @@ pub(super) fn name_of(write: &Write) -> &str {
 }
 
 /// The kind a write is about.
-pub(super) fn kind_of(write: &Write) -> Kind {
+pub(crate) fn kind_of(write: &Write) -> Kind {
     match write {
         Write::Create(kind, _)
         | Write::Delete(kind, _, _)
@@ -45,7 +46,7 @@ pub(super) fn kind_of(write: &Write) -> Kind {
 }
 
 /// Applies a write to what is there.
-pub(super) fn apply(
+pub(crate) fn apply(
     current: Option<&Snapshot>,
     write: &Write,
     stamp: &Stamp,
@@ -91,7 +92,7 @@ pub(super) fn apply(
 }
 
 /// The version an object carries.
-pub(super) fn version_of(object: &Value) -> Option<ResourceVersion> {
+pub(crate) fn version_of(object: &Value) -> Option<ResourceVersion> {
     object
         .pointer("/metadata/resourceVersion")?
         .as_str()?

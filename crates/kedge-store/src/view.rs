@@ -7,26 +7,48 @@ use std::time::Duration;
 use jiff::Timestamp;
 use kedge_api::{LabelSelector, ResourceVersion};
 
-use super::Options;
-use crate::defaults::{BOOKMARK_EVERY, WATCHERS_MAX};
+use crate::defaults::{
+    BOOKMARK_EVERY, HISTORY_AGE, HISTORY_BYTES, HISTORY_EVENTS, WATCH_QUEUE, WATCHERS_MAX,
+};
 use crate::error::StoreError;
+use crate::kind::Kind;
 use crate::raw::{
-    Change, Happening, Kind, MetaKey, RawList, RawWatch, RawWatchSender, Snapshot, WatchFrom,
-    select,
+    Change, Happening, MetaKey, RawList, RawWatch, RawWatchSender, Snapshot, WatchFrom, select,
 };
 
 /// Objects by the plural of their kind and their name.
-pub(super) type Objects = BTreeMap<String, BTreeMap<String, Snapshot>>;
+pub(crate) type Objects = BTreeMap<String, BTreeMap<String, Snapshot>>;
 /// The hub's own texts.
-pub(super) type Meta = BTreeMap<String, String>;
+pub(crate) type Meta = BTreeMap<String, String>;
 
 /// What readers see: everything that is committed, and nothing else.
-pub(super) struct View {
+pub(crate) struct View {
     state: Mutex<State>,
-    history_events: usize,
-    history_bytes: usize,
-    history_age: Duration,
-    watch_queue: usize,
+    limits: ViewLimits,
+}
+
+/// What a view keeps of the past, and for whom.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ViewLimits {
+    /// Events kept for watchers that come back.
+    pub(crate) history_events: usize,
+    /// Bytes of events kept for watchers that come back.
+    pub(crate) history_bytes: usize,
+    /// How long events are kept.
+    pub(crate) history_age: Duration,
+    /// Events that may wait in one watcher.
+    pub(crate) watch_queue: usize,
+}
+
+impl Default for ViewLimits {
+    fn default() -> Self {
+        Self {
+            history_events: HISTORY_EVENTS,
+            history_bytes: HISTORY_BYTES,
+            history_age: HISTORY_AGE,
+            watch_queue: WATCH_QUEUE,
+        }
+    }
 }
 
 struct State {
@@ -41,11 +63,11 @@ struct State {
 }
 
 /// One event of the history.
-pub(super) struct Past {
-    pub(super) kind: Kind,
-    pub(super) happening: Happening,
-    pub(super) bytes: usize,
-    pub(super) at: Timestamp,
+pub(crate) struct Past {
+    pub(crate) kind: Kind,
+    pub(crate) happening: Happening,
+    pub(crate) bytes: usize,
+    pub(crate) at: Timestamp,
 }
 
 struct Watcher {
@@ -56,11 +78,11 @@ struct Watcher {
 }
 
 impl View {
-    pub(super) fn new(
+    pub(crate) fn new(
         objects: Objects,
         meta: Meta,
         version: ResourceVersion,
-        options: &Options,
+        limits: ViewLimits,
     ) -> Self {
         Self {
             state: Mutex::new(State {
@@ -72,29 +94,26 @@ impl View {
                 reaches_back_to: version,
                 watchers: Vec::new(),
             }),
-            history_events: options.history_events,
-            history_bytes: options.history_bytes,
-            history_age: options.history_age,
-            watch_queue: options.watch_queue,
+            limits,
         }
     }
 
-    pub(super) fn version(&self) -> ResourceVersion {
+    pub(crate) fn version(&self) -> ResourceVersion {
         self.lock().version
     }
 
-    pub(super) fn read(&self, kind: Kind, name: &str) -> Result<Snapshot, StoreError> {
+    pub(crate) fn read(&self, kind: Kind, name: &str) -> Result<Snapshot, StoreError> {
         self.find(kind, name).ok_or_else(|| StoreError::NotFound {
             kind,
             name: name.to_owned(),
         })
     }
 
-    pub(super) fn find(&self, kind: Kind, name: &str) -> Option<Snapshot> {
+    pub(crate) fn find(&self, kind: Kind, name: &str) -> Option<Snapshot> {
         self.lock().objects.get(kind.plural)?.get(name).cloned()
     }
 
-    pub(super) fn read_all(&self, kind: Kind, selector: &LabelSelector) -> RawList {
+    pub(crate) fn read_all(&self, kind: Kind, selector: &LabelSelector) -> RawList {
         let (items, version) = {
             let state = self.lock();
             (state.all(kind), state.version)
@@ -108,7 +127,7 @@ impl View {
         }
     }
 
-    pub(super) fn follow(
+    pub(crate) fn follow(
         &self,
         kind: Kind,
         selector: &LabelSelector,
@@ -123,7 +142,7 @@ impl View {
             WatchFrom::Start => state.as_added(kind, selector),
             WatchFrom::After(version) => state.since(kind, selector, version)?,
         };
-        let (watch, sender) = RawWatch::new(backlog, self.watch_queue.max(1));
+        let (watch, sender) = RawWatch::new(backlog, self.limits.watch_queue.max(1));
         let told = state.version;
         state.watchers.push(Watcher {
             kind,
@@ -134,12 +153,47 @@ impl View {
         Ok(watch)
     }
 
-    pub(super) fn meta(&self, key: MetaKey) -> Option<String> {
+    pub(crate) fn meta(&self, key: MetaKey) -> Option<String> {
         self.lock().meta.get(key.as_str()).cloned()
     }
 
+    /// All objects of a kind by their names.
+    pub(crate) fn all_of(&self, kind: Kind) -> BTreeMap<String, Snapshot> {
+        let state = self.lock();
+        state.objects.get(kind.plural).cloned().unwrap_or_default()
+    }
+
+    /// The newest deletion of which this holds, if the history still knows it.
+    pub(crate) fn deletion(
+        &self,
+        kind: Kind,
+        mut holds: impl FnMut(&Snapshot) -> bool,
+    ) -> Option<Snapshot> {
+        let state = self.lock();
+        let newest_first = state.history.iter().rev();
+        let mut of_kind = newest_first.filter(|past| past.kind == kind);
+        of_kind.find_map(|past| match &past.happening.change {
+            Change::Deleted(object) if holds(object) => Some(object.clone()),
+            _ => None,
+        })
+    }
+
+    /// Begins anew with other objects. What happened in between is not known, so everybody who watches is told to list
+    /// again.
+    pub(crate) fn reset(&self, objects: Objects, version: ResourceVersion) {
+        let mut state = self.lock();
+        state.objects = objects;
+        state.version = version;
+        state.reaches_back_to = version;
+        state.history.clear();
+        state.history_bytes = 0;
+        for mut watcher in state.watchers.drain(..) {
+            watcher.sender.fail(StoreError::Expired);
+        }
+    }
+
     /// Makes a commit visible, all of it at once, and tells the watchers.
-    pub(super) fn publish(&self, events: Vec<Past>, meta: Meta) {
+    pub(crate) fn publish(&self, events: Vec<Past>, meta: Meta) {
         let mut state = self.lock();
         state.meta.extend(meta);
         for event in events {
@@ -157,9 +211,9 @@ impl View {
         };
         while let Some(oldest) = state.history.front() {
             let age = Duration::try_from(newest.duration_since(oldest.at)).unwrap_or_default();
-            if state.history.len() <= self.history_events
-                && state.history_bytes <= self.history_bytes
-                && age <= self.history_age
+            if state.history.len() <= self.limits.history_events
+                && state.history_bytes <= self.limits.history_bytes
+                && age <= self.limits.history_age
             {
                 return;
             }
