@@ -24,6 +24,8 @@ impl AttributeId {
     pub const SUBJECT: Self = Self(4);
     /// Words for a person (UTF-8).
     pub const TEXT: Self = Self(5);
+    /// The stream that this one belongs to: the key of its OPEN (16 bytes).
+    pub const BESIDE: Self = Self(6);
 }
 
 /// An ordered list of attributes, at most 8 KiB on the wire.

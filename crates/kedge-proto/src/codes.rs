@@ -72,6 +72,8 @@ codes! {
         TooManyStreams = 10, "too many streams";
         /// Whoever asks is not known.
         Unauthenticated = 11, "unauthenticated";
+        /// The key that the server is reached with cannot be used.
+        CredentialsUnavailable = 12, "credentials unavailable";
     }
 }
 
@@ -110,7 +112,7 @@ mod tests {
     #[test]
     fn numbers_are_stable_and_unknown_ones_are_kept() {
         let refuse: Vec<_> = RefuseCode::KNOWN.iter().map(|code| code.value()).collect();
-        assert_eq!(refuse, (1..=11).collect::<Vec<_>>());
+        assert_eq!(refuse, (1..=12).collect::<Vec<_>>());
         let reset: Vec<_> = ResetCode::KNOWN.iter().map(|code| code.value()).collect();
         assert_eq!(reset, (1..=11).collect::<Vec<_>>());
         for value in 0..20 {

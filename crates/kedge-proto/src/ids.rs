@@ -158,7 +158,8 @@ impl PartialEq for ResumeSecret {
 
 impl Eq for ResumeSecret {}
 
-/// What kind of thing a stream asks for. `ssh` is the sshd of the server named by the attributes.
+/// What kind of thing a stream asks for. `ssh` is the sshd of the server named by the attributes, `ssh-agent` the hub's
+/// signer for a session beside it.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct Target(String);
 
@@ -167,6 +168,12 @@ impl Target {
     #[must_use]
     pub fn ssh() -> Self {
         Self("ssh".to_owned())
+    }
+
+    /// The hub's signer, which speaks the ssh-agent protocol.
+    #[must_use]
+    pub fn ssh_agent() -> Self {
+        Self("ssh-agent".to_owned())
     }
 
     /// As written on the wire.

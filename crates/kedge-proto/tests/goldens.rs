@@ -225,6 +225,7 @@ fn the_page_names_every_code_and_attribute() {
         (AttributeId::SESSION, "SESSION"),
         (AttributeId::SUBJECT, "SUBJECT"),
         (AttributeId::TEXT, "TEXT"),
+        (AttributeId::BESIDE, "BESIDE"),
     ] {
         assert!(PAGE.contains(&format!("| {} | `{name}` |", id.0)), "{name}");
     }
