@@ -142,7 +142,7 @@ pub(crate) fn zeros(path: PathBuf, bytes: u64) -> Result<PathBuf> {
 }
 
 /// An sshd whose sessions begin with an empty home: a shell's start-up files can cost more than any path.
-fn start(stage: &Stage, name: &str) -> Result<Sshd> {
+pub(crate) fn start(stage: &Stage, name: &str) -> Result<Sshd> {
     let home = stage.subdir("home")?;
     Sshd::start(&SshdOptions {
         dir: &stage.subdir(name)?,
