@@ -8,7 +8,7 @@ use kedge_api::{
 };
 use kedge_proto::SharedBudget;
 use kedge_service::{Readiness, Shards, Shutdown};
-use kedge_store::SharedStore;
+use kedge_store::{SharedSecrets, SharedStore};
 use kedge_tunnel::{CertificatePin, LinkConfig};
 use tokio::sync::Semaphore;
 
@@ -18,6 +18,7 @@ use crate::{
     defaults,
     enrol::Ledger,
     history::History,
+    keyring::Keyring,
     metrics::HubMetrics,
     people::Directory,
     policies::Policies,
@@ -45,6 +46,8 @@ pub struct Inner {
     pub pin: Option<CertificatePin>,
     /// Where objects are kept.
     pub store: SharedStore,
+    /// The keys that servers are reached with.
+    pub keyring: Keyring,
     /// What time it is.
     pub clock: Clock,
     /// Who the people are.
@@ -77,6 +80,8 @@ pub struct Inner {
     pub ledger: Ledger,
     /// How often one person may ask for a session.
     pub openings: RateLimiter<(String, String)>,
+    /// How often one person may ask the signer.
+    pub signatures: RateLimiter<(String, String)>,
     /// Tunnels being admitted.
     pub admissions: Arc<Semaphore>,
     /// Watches open.
@@ -98,6 +103,7 @@ impl App {
             id,
             pin,
             store,
+            secrets,
             clock,
             metrics,
             readiness,
@@ -109,6 +115,7 @@ impl App {
             id,
             pin,
             store,
+            keyring: Keyring::new(secrets, settings.secrets.clone()),
             people: Directory::new(settings.roster.clone(), clock.clone()),
             clock,
             policies: Policies::default(),
@@ -143,6 +150,13 @@ impl App {
                 Rate {
                     burst: defaults::OPENINGS_BURST,
                     refill: defaults::OPENINGS_REFILL,
+                },
+                defaults::RATE_SOURCES,
+            ),
+            signatures: RateLimiter::new(
+                Rate {
+                    burst: defaults::SIGNATURES_BURST,
+                    refill: defaults::SIGNATURES_REFILL,
                 },
                 defaults::RATE_SOURCES,
             ),
@@ -246,6 +260,8 @@ pub struct Parts {
     pub pin: Option<CertificatePin>,
     /// Where objects are kept.
     pub store: SharedStore,
+    /// Where keys are kept.
+    pub secrets: SharedSecrets,
     /// What time it is.
     pub clock: Clock,
     /// Numbers.

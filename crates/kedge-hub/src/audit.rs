@@ -11,6 +11,8 @@
 //! | `policy` | session.opened, session.closed | what allowed it |
 //! | `from` | all | the source address |
 //! | `code`, `reason` | *.refused | why not, for programs and for people |
+//! | `fingerprint`, `host_key` | signature.* | the key that signs; the server's host key that the signature is good for |
+//! | `ssh_session`, `algorithm`, `bound_by` | signature.* | the SSH session's id, and how the request was tied to the server |
 //! | `bytes_up`, `bytes_down`, `duration_ms`, `how` | session.closed | what passed, how long, how it ended |
 //!
 //! Everything that somebody else chose is escaped and cut ([`Printable`]): a name cannot forge a line.
@@ -132,6 +134,64 @@ pub fn session_refused(actor: Actor<'_>, asked: Asked<'_>, code: &'static str, r
         code,
         reason = %Printable::new(reason),
     }, "session refused");
+}
+
+/// A session that the hub signs for.
+#[derive(Clone, Copy, Debug)]
+pub struct Signing<'a> {
+    /// Its id.
+    pub id: &'a SessionId,
+    /// Where.
+    pub server: &'a ServerName,
+    /// As whom.
+    pub login: &'a Login,
+}
+
+/// What a signature is good for.
+#[derive(Clone, Copy, Debug)]
+pub struct SignedFor<'a> {
+    /// Of the key that signed.
+    pub fingerprint: &'a str,
+    /// The SSH session's id, in hexadecimal digits.
+    pub ssh_session: &'a str,
+    /// Of the server's host key.
+    pub host_key: &'a str,
+    /// The algorithm of the signature.
+    pub algorithm: &'a str,
+    /// What ties it to the server.
+    pub bound_by: &'a str,
+}
+
+/// The hub signed with a server's key.
+pub fn signature_made(actor: Actor<'_>, signing: Signing<'_>, signed: SignedFor<'_>) {
+    by_person!(actor, "signature.made", {
+        session = %signing.id,
+        server = %signing.server,
+        login = %signing.login,
+        fingerprint = signed.fingerprint,
+        ssh_session = signed.ssh_session,
+        host_key = signed.host_key,
+        algorithm = signed.algorithm,
+        bound_by = signed.bound_by,
+    }, "signed");
+}
+
+/// The hub was asked for a signature, or for the key, and did not give it.
+pub fn signature_refused(
+    actor: Actor<'_>,
+    signing: Signing<'_>,
+    fingerprint: &str,
+    code: &'static str,
+    reason: &str,
+) {
+    by_person!(actor, "signature.refused", {
+        session = %signing.id,
+        server = %signing.server,
+        login = %signing.login,
+        fingerprint,
+        code,
+        reason = %Printable::new(reason),
+    }, "signature refused");
 }
 
 /// A person or an agent did not prove who they are.

@@ -2,24 +2,29 @@
 
 use std::{
     io::{self, Write as _},
+    net::SocketAddr,
     path::{Path, PathBuf},
     process::ExitCode,
 };
 
 use clap::{CommandFactory as _, Parser, Subcommand};
-use kedge_api::PersonToken;
+use kedge_api::{AccessPolicy, JoinToken, PersonToken, Server, crd};
 use kedge_service::{
     Activated, ConfigError, Failure, LogHandle, Notifier, Shards, Shutdown, Signal, Signals,
-    logging, reference,
+    listen::ListenError, logging, reference,
 };
+use tokio::net::TcpListener;
 use tracing::{error, info, warn};
 use zeroize::Zeroizing;
 
 use crate::{
+    carry,
     clock::Clock,
     config::{Config, Settings},
-    daemon::{self, Daemon, Listeners, Reloader},
+    daemon::{Daemon, Listeners, Reloader},
     defaults,
+    standby::{self, Turn},
+    stores::Stores,
     tls::{Certificate, Tls},
 };
 
@@ -37,6 +42,10 @@ Examples:
 
   Run it in the foreground, with a configuration of another place:
     kedge-hub run --config ./hub.toml
+
+  Move to another store, while the hub is stopped:
+    kedge-hub export > hub.export
+    kedge-hub import --config ./new.toml < hub.export
 
 Files:
   /etc/kedge/hub.toml            configuration; every key may be left out
@@ -56,6 +65,19 @@ struct Cli {
 enum Command {
     /// Check a configuration, and the certificate it names, without starting anything
     CheckConfig(ConfigArgument),
+    /// Print the CustomResourceDefinition of a kind, for Kubernetes
+    #[command(hide = true)]
+    Crd {
+        /// The kind, in plural
+        #[arg(value_enum)]
+        kind: Kind,
+    },
+    /// Write every object of the store, the hub's id and the issuers' keys to standard output; not the history. Stop the
+    /// hub before
+    Export(ConfigArgument),
+    /// Read an export from standard input, check all of it, and write it into the configured store, which must be empty.
+    /// An import that was cut goes on when it is run again
+    Import(ConfigArgument),
     /// Print this program's man page
     #[command(hide = true)]
     Man,
@@ -67,6 +89,15 @@ enum Command {
     Reference,
     /// Run the hub until SIGTERM; SIGHUP reads people, issuers, administrators, log level and certificate again
     Run(ConfigArgument),
+}
+
+/// A kind, as its path in the API calls it.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+#[value(rename_all = "lower")]
+enum Kind {
+    AccessPolicies,
+    JoinTokens,
+    Servers,
 }
 
 #[derive(Debug, clap::Args)]
@@ -81,6 +112,9 @@ struct ConfigArgument {
 pub fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::CheckConfig(argument) => check_config(&argument.config),
+        Command::Crd { kind } => definition(kind),
+        Command::Export(argument) => export(&argument.config),
+        Command::Import(argument) => import(&argument.config),
         Command::Man => man(),
         Command::NewToken => new_token(),
         Command::Reference => print(&reference_page()),
@@ -126,6 +160,40 @@ fn new_token() -> Result<(), Failure> {
     io::stderr()
         .write_all(hash.as_bytes())
         .map_err(|error| Failure::from_error(&error))
+}
+
+fn export(path: &Path) -> Result<(), Failure> {
+    let settings = load(path)?;
+    let mut out = io::BufWriter::new(io::stdout().lock());
+    alone(carry::export(&settings, &mut out, &mut io::stderr()))
+}
+
+fn import(path: &Path) -> Result<(), Failure> {
+    let settings = load(path)?;
+    let input = io::BufReader::new(io::stdin());
+    alone(carry::import(&settings, input, &mut io::stderr()))
+}
+
+/// Runs something that is no hub to its end, in a runtime of its own.
+fn alone(work: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::new(format!("cannot start the runtime: {error}")))?;
+    runtime.block_on(Box::pin(work))
+}
+
+fn definition(kind: Kind) -> Result<(), Failure> {
+    let definition = match kind {
+        Kind::AccessPolicies => crd::definition::<AccessPolicy>(),
+        Kind::JoinTokens => crd::definition::<JoinToken>(),
+        Kind::Servers => crd::definition::<Server>(),
+    };
+    let yaml = serde_norway::to_string(&definition).map_err(|error| Failure::from_error(&error))?;
+    print(&format!(
+        "# Written by `kedge-hub crd`, from the types of kedge-api; `cargo xtask generate` writes it anew.\n{yaml}"
+    ))
 }
 
 fn man() -> Result<(), Failure> {
@@ -210,21 +278,41 @@ async fn serve(
     shutdown: Shutdown,
 ) -> Result<(), Failure> {
     let notifier = Notifier::from_environment();
-    let signals =
+    let mut signals =
         Signals::new().map_err(|error| Failure::new(format!("cannot take signals: {error}")))?;
-    let listeners = listeners(&settings).map_err(|error| Failure::from_error(&error))?;
-    let store = daemon::open_store(&settings).map_err(|error| Failure::from_error(&error))?;
+    let given = Given::take().map_err(|error| Failure::from_error(&error))?;
+    let admin =
+        or_bind(given.admin, settings.admin_listen).map_err(|error| Failure::from_error(&error))?;
+    let stores = Stores::open(&settings)
+        .await
+        .map_err(|error| Failure::from_error(&error))?;
+    let held = match &stores.shared {
+        None => None,
+        Some(shared) => match standby::wait(&shared.lease, &admin, &notifier, &mut signals).await {
+            Turn::Ours(held) => Some(held),
+            Turn::Stopped => return Ok(()),
+        },
+    };
+    carry::whole(&*stores.store).await?;
+    // Now, and not before: whoever connects is served.
+    let https =
+        or_bind(given.https, settings.listen).map_err(|error| Failure::from_error(&error))?;
+    let listeners = Listeners { https, admin };
     let vouched = shards.clone();
     let daemon = Box::pin(Daemon::build(
         settings,
         listeners,
-        store,
+        stores,
         Clock::system(),
         shards,
         shutdown.clone(),
     ))
     .await
     .map_err(|error| Failure::from_error(&error))?;
+    if let Some(held) = held {
+        let keeping = standby::keep(daemon.app().clone(), held);
+        shutdown.tasks().spawn("lease", keeping);
+    }
     let pin = daemon.pin().unwrap_or_default();
     info!(https = %daemon.https(), admin = %daemon.admin(), pin, "hub listening");
     notifier.ready(&format!("listening on {}", daemon.https()));
@@ -252,18 +340,28 @@ async fn serve(
     Ok(())
 }
 
-fn listeners(settings: &Settings) -> Result<Listeners, kedge_service::listen::ListenError> {
-    let mut activated = Activated::from_environment()?;
-    let mut https = activated.tcp("https")?;
-    let mut admin = activated.tcp("admin")?;
-    activated.finish()?;
-    if https.is_empty() {
-        https.push(kedge_service::listen::bind(settings.listen)?);
+/// The sockets that the service manager gave.
+struct Given {
+    https: Vec<TcpListener>,
+    admin: Vec<TcpListener>,
+}
+
+impl Given {
+    fn take() -> Result<Self, ListenError> {
+        let mut activated = Activated::from_environment()?;
+        let https = activated.tcp("https")?;
+        let admin = activated.tcp("admin")?;
+        activated.finish()?;
+        Ok(Self { https, admin })
     }
-    if admin.is_empty() {
-        admin.push(kedge_service::listen::bind(settings.admin_listen)?);
+}
+
+/// Those sockets, or one of our own.
+fn or_bind(given: Vec<TcpListener>, address: SocketAddr) -> Result<Vec<TcpListener>, ListenError> {
+    if given.is_empty() {
+        return Ok(vec![kedge_service::listen::bind(address)?]);
     }
-    Ok(Listeners { https, admin })
+    Ok(given)
 }
 
 /// What signals move.

@@ -5,12 +5,12 @@
 //!                                   │ join tokens reconciled, nobody Online
 //! ```
 
-use std::{net::SocketAddr, sync::Arc};
+use std::net::SocketAddr;
 
 use kedge_api::HubId;
 use kedge_service::{Admin, Metrics, Readiness, Shards, Shutdown, Stage, StopLimits, StopReport};
-use kedge_store::{MetaKey, SharedStore, StoreError};
-use tokio::net::TcpListener;
+use kedge_store::{Health, MetaKey, StoreError};
+use tokio::{net::TcpListener, sync::watch};
 use tracing::{error, info, warn};
 
 use crate::{
@@ -21,6 +21,7 @@ use crate::{
     metrics::HubMetrics,
     people, presence,
     serve::Server,
+    stores::Stores,
     tls::{Certificate, Reload, TlsError},
     watcher,
 };
@@ -64,6 +65,7 @@ pub enum BuildError {
 #[derive(Debug)]
 pub struct Daemon {
     app: App,
+    health: Option<watch::Receiver<Health>>,
     server: Server,
     admins: Vec<Admin>,
     certificate: Option<Certificate>,
@@ -90,12 +92,17 @@ impl Daemon {
     pub async fn build(
         settings: Settings,
         listeners: Listeners,
-        store: SharedStore,
+        stores: Stores,
         clock: Clock,
         shards: Shards,
         shutdown: Shutdown,
     ) -> Result<Self, BuildError> {
         let Listeners { https, admin } = listeners;
+        let Stores {
+            store,
+            secrets,
+            shared,
+        } = stores;
         let address = |listeners: &[TcpListener], what| {
             let first = listeners.first().ok_or(BuildError::NoListener { what })?;
             first.local_addr().map_err(BuildError::Address)
@@ -121,6 +128,7 @@ impl Daemon {
             id,
             pin,
             store,
+            secrets,
             clock,
             metrics: HubMetrics::new(&metrics),
             readiness: readiness.clone(),
@@ -154,6 +162,7 @@ impl Daemon {
             .collect();
         Ok(Self {
             app,
+            health: shared.map(|shared| shared.health),
             server,
             admins,
             certificate,
@@ -202,6 +211,7 @@ impl Daemon {
     pub async fn run(self) -> StopReport {
         let Self {
             app,
+            health,
             server,
             admins,
             certificate,
@@ -224,6 +234,11 @@ impl Daemon {
             shutdown
                 .tasks()
                 .spawn("certificate", look_at(certificate, shutdown.clone()));
+        }
+        if let Some(health) = health {
+            shutdown
+                .tasks()
+                .spawn("store-health", note_health(app.clone(), health));
         }
         shutdown.tasks().spawn("https", server.run());
         let times = &app.settings.shutdown;
@@ -259,6 +274,21 @@ impl Reloader {
     }
 }
 
+/// Has `/ready` say when the store is not heard of. It stays ready: what is known is served, and no other hub knows more.
+async fn note_health(app: App, mut health: watch::Receiver<Health>) {
+    loop {
+        let lines = match &*health.borrow_and_update() {
+            Health::Connected { .. } => Vec::new(),
+            ill => vec![format!("store: {ill}")],
+        };
+        app.readiness.note("store", lines);
+        tokio::select! {
+            () = app.shutdown.reached(Stage::Cut) => return,
+            changed = health.changed() => if changed.is_err() { return },
+        }
+    }
+}
+
 async fn look_at(certificate: Certificate, shutdown: Shutdown) {
     let mut ticks = tokio::time::interval(defaults::CERTIFICATE_POLL);
     loop {
@@ -281,20 +311,4 @@ fn reload_certificate(certificate: &Certificate) {
             );
         }
     }
-}
-
-/// The store of a hub with this state directory.
-#[must_use]
-pub fn store_path(settings: &Settings) -> std::path::PathBuf {
-    settings.state_dir.join("hub.db")
-}
-
-/// A shared store from an embedded one.
-///
-/// # Errors
-/// Whatever opening it fails with.
-pub fn open_store(settings: &Settings) -> Result<SharedStore, kedge_store::OpenError> {
-    Ok(Arc::new(kedge_store::EmbeddedStore::open(store_path(
-        settings,
-    ))?))
 }

@@ -205,6 +205,28 @@ pub const ADMISSION_TRIES: u32 = 16;
 /// How often it is looked whether the sessions of a tunnel that was revoked have been told, for [`LAST_WORDS`] at most.
 pub const REVOKE_LOOK: Duration = Duration::from_millis(10);
 
+// --- Signing ---------------------------------------------------------------------------------------------------
+
+/// How long a key that was read serves its session before its Secret is read again: the way from a session's opening to
+/// its signature, and not long enough for somebody to wonder why a key that was taken away still works.
+pub const KEY_FRESH: Duration = Duration::from_secs(10);
+
+/// Time for a Secret to be read: a disk, or one request to an API server.
+pub const KEY_READ: Duration = Duration::from_secs(10);
+
+/// Bytes of a request to the signer. The longest that makes sense has a host key and a signature of 16384 bits each.
+pub const SIGN_REQUEST_BYTES: usize = 32 * 1024;
+
+/// Time that a person's side may take none of an answer of the signer.
+pub const SIGN_REPLY: Duration = Duration::from_secs(30);
+
+/// Requests to the signer that one person may make in a burst: a hundred sessions that begin at once, each with a
+/// request for the key, a binding and a signature…
+pub const SIGNATURES_BURST: u32 = 400;
+
+/// …and the time after which one more is answered. A signature with a large RSA key takes milliseconds.
+pub const SIGNATURES_REFILL: Duration = Duration::from_millis(20);
+
 // --- Tunnels ---------------------------------------------------------------------------------------------------
 
 /// KiB that a stream's end may be sent ahead of its reader at first: 20 MiB/s at 50 ms. What the tunnel takes by itself.
@@ -286,6 +308,9 @@ pub const STATUS_BURST: u32 = 6;
 /// …before one per this time is; a flapping agent must not turn the store into a metrics engine.
 pub const STATUS_REFILL: Duration = Duration::from_secs(30);
 
+/// How long a server that was just made is left to whoever made it, before its status is looked at.
+pub const NEWCOMER_PAUSE: Duration = Duration::from_secs(1);
+
 /// `status.lastSeen` of a connected server is refreshed this often, and at every change.
 pub const LAST_SEEN_EVERY: Duration = Duration::from_secs(10 * 60);
 
@@ -325,6 +350,14 @@ pub const LAST_LOOK: Duration = Duration::from_millis(50);
 /// …and how many times.
 pub const LAST_LOOKS: u32 = 50;
 
+/// What a hub that only stood by does before it works, or ends: it stops answering probes, and starts again to at once.
+pub const STANDBY_STOP: kedge_service::StopLimits = kedge_service::StopLimits {
+    not_ready: Duration::ZERO,
+    goaway: Duration::ZERO,
+    drain: Duration::ZERO,
+    cut: CUT,
+};
+
 /// Status writes under way at once: as many as the store puts into one commit.
 pub const STATUS_WRITES: usize = 64;
 
@@ -338,6 +371,12 @@ pub const CONFIG_FILE: &str = "/etc/kedge/hub.toml";
 
 /// Where state is kept unless configured.
 pub const STATE_DIR: &str = "/var/lib/kedge-hub";
+
+/// The file of the history in the state directory, where the objects are elsewhere.
+pub const HISTORY_FILE: &str = "history.db";
+
+/// The folder of Secrets in the state directory.
+pub const SECRETS_FOLDER: &str = "secrets";
 
 /// Where people, servers and agents connect.
 pub const LISTEN: &str = "0.0.0.0:8443";

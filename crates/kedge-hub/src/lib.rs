@@ -18,6 +18,7 @@
 
 pub mod app;
 pub mod audit;
+pub mod carry;
 pub mod cli;
 pub mod clock;
 pub mod config;
@@ -31,6 +32,7 @@ mod handshake;
 pub mod history;
 pub mod host_keys;
 pub mod http;
+pub mod keyring;
 pub mod metrics;
 pub mod people;
 pub mod policies;
@@ -43,6 +45,8 @@ pub mod serve;
 pub mod session;
 mod share;
 mod stall;
+pub mod standby;
+pub mod stores;
 mod sync;
 pub mod tls;
 pub mod tunnel;

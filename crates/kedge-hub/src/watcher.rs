@@ -197,9 +197,13 @@ fn server_changed(
         tunnel::revoke(app, tunnel.link);
     }
     if gone {
+        app.keyring.forget(&name);
         return Concerns::Sessions;
     }
-    app.presence.mark(name);
+    match &before {
+        None => app.presence.mark_new(name),
+        Some(_) => app.presence.mark(name),
+    }
     if before.as_ref() == Some(&now) {
         Concerns::Nobody
     } else {

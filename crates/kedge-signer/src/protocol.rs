@@ -277,7 +277,9 @@ pub(crate) fn signature(signature: &[u8]) -> Vec<u8> {
     frame(&out)
 }
 
-fn frame(message: &[u8]) -> Vec<u8> {
+/// A message with its length in front, as it travels.
+#[must_use]
+pub fn frame(message: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(LENGTH_BYTES + message.len());
     out.put_string(message);
     out

@@ -42,6 +42,24 @@ impl IntoFailure for AccessError {
     }
 }
 
+/// As whom to log in, and by whose key.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Mapped {
+    /// As whom.
+    pub login: Login,
+    /// Whether the hub signs, so that no key of the person's is of use.
+    pub injected: bool,
+}
+
+impl From<ServerAccess> for Mapped {
+    fn from(access: ServerAccess) -> Self {
+        Self {
+            login: access.login,
+            injected: access.injected_key.is_some(),
+        }
+    }
+}
+
 /// Learns the mapped login. The hub may take so long to say; what a login at the hub takes to be renewed
 /// is not cut off.
 ///
@@ -59,16 +77,19 @@ pub async fn mapped(
     app: &App<'_>,
     place: &Place<'_>,
     patience: Duration,
-) -> Result<Login, AccessError> {
+) -> Result<Mapped, AccessError> {
     if let Some(access) = remembered(app, place, defaults::MAPPED_TIME) {
         let is_recent = access.is_recent(app.now());
         if let Some(login) = access.login
             && (is_recent || app.credentials(place.hub_name).is_ready())
         {
-            return Ok(login);
+            return Ok(Mapped {
+                login,
+                injected: access.injected,
+            });
         }
     }
-    Ok(ask(app, place, None, patience).await?.login)
+    Ok(ask(app, place, None, patience).await?.into())
 }
 
 /// Learns whether this other login is allowed, and the host keys on the way.
@@ -84,9 +105,9 @@ pub async fn as_login(
     app: &App<'_>,
     place: &Place<'_>,
     login: &Login,
-) -> Result<Login, AccessError> {
+) -> Result<Mapped, AccessError> {
     let said = ask(app, place, Some(login), defaults::REQUEST_TIME).await?;
-    Ok(said.login)
+    Ok(said.into())
 }
 
 /// Learns the host keys only. The login matters when the hub must be asked: somebody may have no
@@ -170,6 +191,7 @@ impl Memory {
             fetched: asked_at.as_second(),
             login: asked.is_none().then(|| said.login.clone()),
             host_keys: said.host_keys.clone(),
+            injected: said.injected_key.is_some(),
         };
         let _ = self.answers.remember(&self.server, &access);
     }

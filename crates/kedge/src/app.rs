@@ -11,10 +11,12 @@ use kedge_service::Failure;
 use crate::cli::Globals;
 use crate::config::{Config, HubConfig};
 use crate::credentials::Credentials;
+use crate::defaults;
 use crate::environment::{Environment, config_file};
 use crate::exit::Exit;
 use crate::failure::{IntoFailure, failure};
 use crate::hub::{Asker, Hub};
+use crate::identity_agent;
 use crate::names::{self, Place};
 use crate::state::HubState;
 
@@ -163,6 +165,26 @@ impl<'a> App<'a> {
             &folder.unwrap_or_else(|| self.environment.state_folder()),
             hub,
         )
+    }
+
+    /// The folder of the agents' sockets that `ssh` is told of; none where their paths would be too long.
+    #[must_use]
+    pub fn agent_folder(&self) -> Option<PathBuf> {
+        let folder = match &self.globals.state_dir {
+            Some(folder) => {
+                let folder = std::path::absolute(folder).unwrap_or_else(|_| folder.clone());
+                folder.join(defaults::AGENT_FOLDER)
+            }
+            None => self.environment.agent_folder(),
+        };
+        identity_agent::fits(&folder).then_some(folder)
+    }
+
+    /// The socket of the person's own agent: as the configuration says, or the environment.
+    #[must_use]
+    pub fn own_agent(&self) -> Option<PathBuf> {
+        let own = self.config.own_agent.clone();
+        own.or_else(|| self.environment.own_agent.clone())
     }
 
     /// Now.

@@ -22,6 +22,10 @@ pub struct Config {
     /// `kedge login`.
     #[schemars(with = "Option<String>")]
     pub default_hub: Option<HubName>,
+    /// Socket of your own ssh-agent, for servers that take your own keys and for `ssh -A`. Unless given it is
+    /// `$SSH_AUTH_SOCK`; give it where you had an `IdentityAgent` line for all hosts.
+    #[schemars(with = "Option<String>")]
+    pub own_agent: Option<PathBuf>,
     /// The hubs by name.
     #[schemars(with = "BTreeMap<String, HubConfig>")]
     pub hubs: BTreeMap<HubName, HubConfig>,

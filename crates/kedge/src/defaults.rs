@@ -124,6 +124,22 @@ pub const PARTING_TIME: Duration = Duration::from_secs(2);
 /// How long closing the link may take; what matters has been delivered by then.
 pub const CLOSE_TIME: Duration = Duration::from_millis(500);
 
+/// Connections to a session's agent that are served at once: an `ssh` has one while it authenticates, and what it
+/// forwards may have some; more wait their turn.
+pub const AGENT_CONVERSATIONS: usize = 64;
+
+/// How long after a connection that could not be accepted the next is tried: descriptors may be used up.
+pub const AGENT_ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// How long a session that begins tries to tell the one that listens: it is on this machine, and busy at most.
+pub const AGENT_REFRESH: Duration = Duration::from_secs(1);
+
+/// How long the hub's signer may take for an answer: the key is read from a store, and many may ask at once.
+pub const AGENT_ANSWER: Duration = Duration::from_secs(30);
+
+/// The folder of the agents' sockets: below `$XDG_RUNTIME_DIR`, or below kedge's state where there is none.
+pub const AGENT_FOLDER: &str = "agent";
+
 /// The port of SSH. Which sshd is reached is the agent's choice, so any other is a mistake.
 pub const SSH_PORT: u16 = 22;
 

@@ -16,6 +16,10 @@ pub struct Environment {
     pub config_home: Option<PathBuf>,
     /// `$XDG_STATE_HOME`, likewise.
     pub state_home: Option<PathBuf>,
+    /// `$XDG_RUNTIME_DIR`, likewise, when it is there.
+    pub runtime_folder: Option<PathBuf>,
+    /// `$SSH_AUTH_SOCK`: the socket of the person's own agent.
+    pub own_agent: Option<PathBuf>,
     /// `$PATH`.
     pub search_path: OsString,
     /// This program's file, with links resolved.
@@ -70,6 +74,8 @@ impl Environment {
             home: std::env::home_dir().unwrap_or_else(|| PathBuf::from("/")),
             config_home: absolute("XDG_CONFIG_HOME"),
             state_home: absolute("XDG_STATE_HOME"),
+            runtime_folder: absolute("XDG_RUNTIME_DIR").filter(|folder| folder.is_dir()),
+            own_agent: absolute("SSH_AUTH_SOCK"),
             search_path: std::env::var_os("PATH").unwrap_or_default(),
             program: std::env::current_exe().unwrap_or_else(|_| PathBuf::from("kedge")),
             proxies: ProxyEnvironment::read(|name| std::env::var(name).ok()),
@@ -92,6 +98,16 @@ impl Environment {
         match &self.state_home {
             Some(folder) => folder.join("kedge"),
             None => self.usual_state_folder(),
+        }
+    }
+
+    /// The folder of the agents' sockets: below `$XDG_RUNTIME_DIR`, which goes with the person's last session, or below
+    /// kedge's state.
+    #[must_use]
+    pub fn agent_folder(&self) -> PathBuf {
+        match &self.runtime_folder {
+            Some(folder) => folder.join("kedge"),
+            None => self.state_folder().join(crate::defaults::AGENT_FOLDER),
         }
     }
 
@@ -161,6 +177,8 @@ mod tests {
             home: "/home/a".into(),
             config_home: config_home.map(Into::into),
             state_home: None,
+            runtime_folder: None,
+            own_agent: None,
             search_path: OsString::new(),
             program: "/opt/kedge".into(),
             proxies: ProxyEnvironment::read(|_| None),

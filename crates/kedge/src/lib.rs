@@ -27,6 +27,7 @@ pub mod failure;
 pub mod generate;
 pub mod host_keys;
 pub mod hub;
+pub mod identity_agent;
 pub mod known_hosts;
 pub mod login;
 pub mod names;

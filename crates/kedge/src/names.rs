@@ -120,6 +120,7 @@ mod tests {
             ca_file: None,
         };
         Config {
+            own_agent: None,
             default_hub: Some("main".parse().unwrap()),
             hubs: BTreeMap::from([
                 ("main".parse().unwrap(), hub("https://a", "kedge")),

@@ -190,6 +190,7 @@ mod tests {
             fetched: 1000,
             login: Some("alice".parse().unwrap()),
             host_keys: HostKeys::default(),
+            injected: false,
         }
     }
 

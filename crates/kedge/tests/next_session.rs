@@ -163,11 +163,13 @@ fn a_session_starts_kedge_four_times() -> Result<()> {
         .map(|line| line.trim_start_matches("--hub main "))
         .collect();
     let known_hosts = format!("known-hosts --login={me} -- web01.kedge");
+    let folder = site.person.path(".local/state/kedge/agent");
+    let folder = folder.display();
     assert_eq!(
         started,
         [
             "ssh-config --resolve=web01.kedge",
-            &format!("proxy --login={me} --port=22 -- web01.kedge"),
+            &format!("proxy --login={me} --port=22 --agent-folder={folder} -- web01.kedge"),
             &known_hosts,
             &known_hosts,
         ]

@@ -483,8 +483,12 @@ fn ssh_starts_as_if_a_shell_had_started_it() -> Result<()> {
         out.starts_with(&direct),
         "signals or descriptors differ: {direct}\n{out}"
     );
-    let tail = "<-t>\n<-L>\n<1:x:2>\n<-v>\n<-o>\n<Ciphers=^aes128-gcm@openssh.com>\n<-->\n\
-                <web01.kedge>\n<a b>\n<-c>\n";
-    assert!(out.ends_with(tail), "{out}");
+    let folder = site.person.path(".local/state/kedge/agent");
+    let tail = format!(
+        "<-t>\n<-L>\n<1:x:2>\n<-v>\n<-o>\n<Ciphers=^aes128-gcm@openssh.com>\n<-o>\n<IdentityAgent={}/%C>\n<-->\n\
+         <web01.kedge>\n<a b>\n<-c>\n",
+        folder.display()
+    );
+    assert!(out.ends_with(&tail), "{out}");
     Ok(())
 }

@@ -50,7 +50,21 @@ fn ssh_takes_every_line_as_it_is_meant() -> Result<()> {
         assert_eq!(value(&ran, keyword), expected, "{keyword} in {}", ran.out());
     }
     assert!(value(&ran, "ciphers").starts_with("aes128-gcm@openssh.com,"));
-    assert!(value(&ran, "proxycommand").ends_with("proxy --login='%r' --port='%p' -- '%h'"));
+    let folder = person.path(".local/state/kedge/agent");
+    let folder = folder.display();
+    assert!(value(&ran, "proxycommand").ends_with(&format!(
+        "proxy --login='%r' --port='%p' --agent-folder='{folder}' -- '%h'"
+    )));
+    // `ssh` has put in what `%C` stands for; what that is, kedge computes as well.
+    let socket = value(&ran, "identityagent");
+    let name = socket.strip_prefix(&format!("{folder}/")).unwrap();
+    assert_eq!(
+        (
+            name.len(),
+            name.trim_start_matches(|c: char| c.is_ascii_hexdigit())
+        ),
+        (40, "")
+    );
     assert!(value(&ran, "knownhostscommand").ends_with("known-hosts --login=%r -- %H"));
     // One request for it all, and none for the next ssh.
     assert_eq!(

@@ -4,11 +4,12 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 
-use crate::builder::{Step, cargo};
-use crate::{defaults, generate};
+use crate::builder::{Step, Workspace, cargo};
+use crate::{defaults, generate, tools};
 
 /// Refreshes the snapshots of all tests and the generated files. Read the difference before committing it.
 pub(crate) fn run() -> Result<ExitCode> {
+    tools::ensure_built(&Workspace::find()?)?;
     let mut command = cargo();
     command.args([
         "test",

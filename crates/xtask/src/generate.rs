@@ -1,4 +1,5 @@
-//! `cargo xtask generate`: the reference pages and man pages, as the programs themselves print them.
+//! `cargo xtask generate`: the reference pages, man pages and CustomResourceDefinitions, as the programs themselves print
+//! them.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -26,6 +27,21 @@ const PRINTED: &[(&str, &str, &[&str])] = &[
         &["reference", "config"],
     ),
     ("docs/reference/hub.toml.md", "kedge-hub", &["reference"]),
+    (
+        "manifests/base/crd/accesspolicies.yaml",
+        "kedge-hub",
+        &["crd", "accesspolicies"],
+    ),
+    (
+        "manifests/base/crd/jointokens.yaml",
+        "kedge-hub",
+        &["crd", "jointokens"],
+    ),
+    (
+        "manifests/base/crd/servers.yaml",
+        "kedge-hub",
+        &["crd", "servers"],
+    ),
 ];
 
 /// Writes what is generated into the repository.

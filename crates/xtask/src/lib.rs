@@ -1,4 +1,4 @@
-//! Developer commands: `cargo xtask demo`, `test`, `bench`, `generate`, `bless`.
+//! Developer commands: `cargo xtask demo`, `test`, `bench`, `generate`, `bless`, `tools`.
 //!
 //! It builds and runs what is in this repository, and what it starts ends with it: children live in process groups of
 //! their own and are ended by id, on success, on failure, on Ctrl-C and on SIGTERM.
@@ -23,6 +23,7 @@ mod generate;
 mod interrupt;
 mod packages;
 mod test;
+mod tools;
 
 /// Developer commands of kedge.
 #[derive(Debug, Parser)]
@@ -34,10 +35,12 @@ enum Commands {
     Bless,
     /// Start a hub, an agent and a scratch sshd, and go the whole way with the system's ssh.
     Demo(demo::Arguments),
-    /// Write docs/reference and docs/man from the programs themselves.
+    /// Write docs/reference, docs/man and manifests/base/crd from the programs themselves.
     Generate,
     /// Run everything, or only some groups.
     Test(test::Arguments),
+    /// Build etcd, kube-apiserver and kubectl for the tests, once, into the user's cache.
+    Tools,
 }
 
 /// Parses the command line and runs it.
@@ -65,5 +68,6 @@ fn run(commands: Commands) -> Result<ExitCode> {
         Commands::Demo(arguments) => demo::run(&arguments),
         Commands::Generate => generate::run(),
         Commands::Test(arguments) => test::run(&arguments),
+        Commands::Tools => tools::run(),
     }
 }

@@ -1,4 +1,4 @@
-//! Developer commands: `cargo xtask demo`, `test`, `bench`, `generate`, `bless`.
+//! Developer commands: `cargo xtask demo`, `test`, `bench`, `generate`, `bless`, `tools`.
 
 use std::process::ExitCode;
 

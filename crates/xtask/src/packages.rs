@@ -89,6 +89,35 @@ fn ensure_provider() -> Result<()> {
     Ok(())
 }
 
+/// Installs Debian's Go, when that is new enough to build the tests' API server.
+pub(crate) fn ensure_go() -> Result<()> {
+    const PACKAGE: &str = "golang-go";
+    ensure!(
+        machine::find_program("apt-cache").is_some(),
+        "there is none, and no apt-get to ask for it"
+    );
+    let mut policy = Command::new("apt-cache");
+    policy.args(["policy", PACKAGE]);
+    let said = Step::new(policy).quietly(defaults::PRINT)?.out();
+    let (major, minor) = candidate(&said).context("there is none, and no package of it")?;
+    ensure!(
+        (major, minor) >= defaults::GO,
+        "there is none, and this system's package is {major}.{minor}"
+    );
+    install_packages(&[PACKAGE])
+}
+
+/// The version that apt would install: `2:1.24~2` is (1, 24).
+fn candidate(policy: &str) -> Option<(u32, u32)> {
+    let line = policy
+        .lines()
+        .find_map(|line| line.trim().strip_prefix("Candidate: "))?;
+    let version = line.split_once(':').map_or(line, |(_, version)| version);
+    let (major, rest) = version.split_once('.')?;
+    let minor: String = rest.chars().take_while(char::is_ascii_digit).collect();
+    Some((major.parse().ok()?, minor.parse().ok()?))
+}
+
 fn install(needed: &[(&'static str, &'static str)]) -> Result<()> {
     let mut missing: Vec<&str> = Vec::new();
     for (program, package) in needed {
@@ -99,6 +128,10 @@ fn install(needed: &[(&'static str, &'static str)]) -> Result<()> {
     if missing.is_empty() {
         return Ok(());
     }
+    install_packages(&missing)
+}
+
+fn install_packages(missing: &[&str]) -> Result<()> {
     let list = missing.join(" ");
     if machine::find_program("apt-get").is_none() {
         bail!("these programs are missing; install what your system calls {list}");
@@ -115,7 +148,7 @@ fn install(needed: &[(&'static str, &'static str)]) -> Result<()> {
     let mut install = Command::new("apt-get");
     install
         .args(["--quiet", "--yes", "--no-install-recommends", "install"])
-        .args(&missing);
+        .args(missing);
     install.env("DEBIAN_FRONTEND", "noninteractive");
     let installed = Step::new(install).quietly(defaults::APT);
     drop(guarded);
@@ -146,5 +179,26 @@ impl Drop for NoServiceStart {
         if self.made {
             let _ = std::fs::remove_file(POLICY);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_version_that_apt_would_install_is_read() {
+        let policy = |candidate: &str| {
+            format!("golang-go:\n  Installed: (none)\n  Candidate: {candidate}\n  Version table:\n")
+        };
+        for (shown, version) in [
+            ("2:1.24~2", Some((1, 24))),
+            ("2:1.19~1", Some((1, 19))),
+            ("1.26.1-1", Some((1, 26))),
+            ("(none)", None),
+        ] {
+            assert_eq!(candidate(&policy(shown)), version, "{shown}");
+        }
+        assert_eq!(candidate(""), None);
     }
 }

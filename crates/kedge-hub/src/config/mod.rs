@@ -6,6 +6,7 @@
 mod issuers;
 mod limits;
 mod people;
+mod store;
 mod tls;
 
 #[cfg(test)]
@@ -30,6 +31,9 @@ pub use limits::{
     ShutdownConfig, ShutdownTimes, TunnelConfig, TunnelSettings,
 };
 pub use people::{Admins, AdminsConfig, LoginConfig, PersonConfig};
+pub use store::{
+    KubernetesConfig, SecretsConfig, SecretsSettings, StoreConfig, StoreKind, StoreSettings,
+};
 pub use tls::{TlsConfig, TlsMode};
 
 use crate::{defaults, people::Person, tls::Tls};
@@ -51,6 +55,10 @@ pub struct Config {
     /// Threads that carry connections, from 1 to 1024. Unless given there is one for each core that the hub may use.
     #[schemars(range(min = 1, max = 1024))]
     pub threads: Option<u16>,
+    /// Where objects are kept.
+    pub store: StoreConfig,
+    /// The keys that servers are reached with, where the hub signs for people.
+    pub secrets: SecretsConfig,
     /// Networks of proxies whose `X-Forwarded-For` is believed. From anybody else it is ignored.
     #[schemars(with = "Vec<String>")]
     pub trusted_proxies: Vec<IpNet>,
@@ -106,6 +114,10 @@ pub struct Settings {
     pub tls: Tls,
     /// Threads that carry connections.
     pub threads: NonZeroUsize,
+    /// Where objects are kept.
+    pub store: StoreSettings,
+    /// The keys that servers are reached with.
+    pub secrets: SecretsSettings,
     /// Limits.
     pub limits: Limits,
     /// How much streams may hold.
@@ -137,6 +149,14 @@ pub struct Roster {
     pub mapping: Arc<LoginMapping>,
 }
 
+impl Settings {
+    /// Whether other hubs may work with the same objects.
+    #[must_use]
+    pub fn shares_store(&self) -> bool {
+        self.store != StoreSettings::Embedded
+    }
+}
+
 impl Config {
     /// Reads `path` and settles it.
     ///
@@ -160,10 +180,13 @@ impl Config {
             .suffix
             .parse::<Suffix>()
             .map_err(|error| source.refuse("suffix", error.to_string()))?;
+        let store = self.store.settle(source)?;
         Ok(Settings {
             listen: self.listen,
             admin_listen: self.admin.listen,
             tls: self.tls.settle(source, &self.state_dir)?,
+            secrets: self.secrets.settle(source, &self.state_dir, &store)?,
+            store,
             state_dir: self.state_dir,
             name,
             suffix,
@@ -206,6 +229,8 @@ impl Default for Config {
             name: "main".to_owned(),
             suffix: "kedge".to_owned(),
             threads: None,
+            store: StoreConfig::default(),
+            secrets: SecretsConfig::default(),
             trusted_proxies: Vec::new(),
             tls: TlsConfig::default(),
             admin: AdminConfig::default(),

@@ -239,7 +239,7 @@ async fn make(
                 Refused::Told(Status::invalid::<Server>(request.name.as_str(), &errors))
             })?;
             server.status = reported(request);
-            if let Some(status) = presence::settle(&server, None, now) {
+            if let Some(status) = presence::settle(&server, None, None, now) {
                 server.status = status;
             }
             app.store.create(&server).await

@@ -28,7 +28,7 @@ use crate::{
     app::App,
     audit,
     history::{self, Wish},
-    host_keys,
+    host_keys, keyring,
     session::{Ask, Refusal, authorize},
 };
 
@@ -61,9 +61,14 @@ pub(super) async fn access(
     };
     match authorize::authorize(&app, &person.who, &ask, person.from).await {
         Ok(grant) => {
+            // Said here already: whoever begins with this question hears it before `ssh` starts.
+            let key = keyring::key_of(&app, &grant.server)
+                .await
+                .map_err(|error| Failure::from(error.status()))?;
             let answer = ServerAccess {
                 server: ask.server,
                 login: grant.login,
+                injected_key: key.map(|key| key.key.public().fingerprint()),
                 host_keys: grant.server.spec.host_keys.clone(),
                 phase: grant.server.status.phase.clone(),
             };
@@ -156,17 +161,17 @@ pub(super) async fn report(
             server.status.agent_version = Some(report.version.clone());
             server.status.os.clone_from(&report.os);
             server.status.arch.clone_from(&report.arch);
-            let live = app.tunnels.link(&name).map(|tunnel| tunnel.live);
-            if let Some(status) = crate::presence::settle(server, live.as_ref(), app.clock.now()) {
+            if server.status == before {
+                // That it is there again is written down as often as the store bears.
+                return Changed::No;
+            }
+            if let Some(status) = crate::presence::ought(&app, server) {
                 server.status = status;
             }
-            if server.status == before {
-                Changed::No
-            } else {
-                Changed::Yes
-            }
+            Changed::Yes
         })
         .await?;
+    app.presence.mark(name.clone());
     if news {
         audit::host_keys_changed(&name, agent.from, &fingerprints(&report.host_keys));
     }
@@ -231,15 +236,12 @@ pub(super) async fn accept_host_keys(
     // the next session see it.
     let stored = app
         .store
-        .modify_status::<Server>(&name, |server| {
-            let live = app.tunnels.link(&name).map(|tunnel| tunnel.live);
-            match crate::presence::settle(server, live.as_ref(), app.clock.now()) {
-                Some(status) => {
-                    server.status = status;
-                    Changed::Yes
-                }
-                None => Changed::No,
+        .modify_status::<Server>(&name, |server| match crate::presence::ought(&app, server) {
+            Some(status) => {
+                server.status = status;
+                Changed::Yes
             }
+            None => Changed::No,
         })
         .await?;
     Ok(reply::json(StatusCode::OK, &stored))

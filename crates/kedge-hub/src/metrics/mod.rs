@@ -38,12 +38,14 @@ struct Inner {
     enrolments: Family<ResultLabels, Counter>,
     history: Family<ResultLabels, Counter>,
     issuers: Family<StateLabels, Gauge>,
+    keys_read: Family<ResultLabels, Counter>,
     requests: Family<RequestLabels, Counter>,
     sessions: Gauge,
     sessions_ended: Family<HowLabels, Counter>,
     sessions_opened: Counter,
     sessions_refused: Family<CodeLabels, Counter>,
     session_duration: Histogram,
+    signatures: Family<ResultLabels, Counter>,
     stages: Family<StageLabels, Histogram, fn() -> Histogram>,
     status_writes: Family<ResultLabels, Counter>,
     token_verifications: Family<ResultLabels, Counter>,
@@ -64,12 +66,14 @@ impl HubMetrics {
             enrolments: Family::default(),
             history: Family::default(),
             issuers: Family::default(),
+            keys_read: Family::default(),
             requests: Family::default(),
             sessions: Gauge::default(),
             sessions_ended: Family::default(),
             sessions_opened: Counter::default(),
             sessions_refused: Family::default(),
             session_duration: Histogram::new(SESSION_SECONDS),
+            signatures: Family::default(),
             stages: Family::new_with_constructor(stage_histogram),
             status_writes: Family::default(),
             token_verifications: Family::default(),
@@ -118,6 +122,11 @@ impl HubMetrics {
                 "OpenID Connect issuers, by whether their keys can be had",
                 inner.issuers.clone(),
             );
+            registry.register(
+                "keys_read",
+                "Keys of servers that were read from their Secrets, and those that could not be used",
+                inner.keys_read.clone(),
+            );
             registry.register("requests", "HTTP requests answered", inner.requests.clone());
             registry.register("sessions", "Sessions that are live", inner.sessions.clone());
             registry.register(
@@ -140,6 +149,11 @@ impl HubMetrics {
                 "How long sessions lasted",
                 Unit::Seconds,
                 inner.session_duration.clone(),
+            );
+            registry.register(
+                "signatures",
+                "Signatures that the hub made with servers' keys, and requests that it refused",
+                inner.signatures.clone(),
             );
             registry.register_with_unit(
                 "connect_stage",
@@ -204,6 +218,8 @@ impl HubMetrics {
         }
         for result in [Outcome::Accepted, Outcome::Refused].map(Outcome::label) {
             drop(inner.enrolments.get_or_create(&ResultLabels { result }));
+            drop(inner.keys_read.get_or_create(&ResultLabels { result }));
+            drop(inner.signatures.get_or_create(&ResultLabels { result }));
             drop(inner.status_writes.get_or_create(&ResultLabels { result }));
         }
         for reason in [Turned::Handshake, Turned::Limit, Turned::Share].map(Turned::label) {
@@ -367,6 +383,26 @@ impl HubMetrics {
                 stage: stage.label(),
             })
             .observe(took.as_secs_f64());
+    }
+
+    /// A server's key was read, or could not be used.
+    pub fn key_read(&self, result: Outcome) {
+        self.inner
+            .keys_read
+            .get_or_create(&ResultLabels {
+                result: result.label(),
+            })
+            .inc();
+    }
+
+    /// The hub signed, or refused to.
+    pub fn signature(&self, result: Outcome) {
+        self.inner
+            .signatures
+            .get_or_create(&ResultLabels {
+                result: result.label(),
+            })
+            .inc();
     }
 
     /// A status was written, or could not be.

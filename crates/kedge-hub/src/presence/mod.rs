@@ -14,7 +14,7 @@ mod settle;
 use std::{collections::BTreeMap, sync::Mutex, time::Instant};
 
 use futures_util::{StreamExt as _, stream};
-use kedge_api::{LabelSelector, Server, ServerName, meta::Changed};
+use kedge_api::{LabelSelector, Server, ServerName, meta::Changed, resources::ServerStatus};
 use kedge_service::Stage;
 use kedge_store::StoreError;
 use tokio::sync::Notify;
@@ -40,6 +40,12 @@ impl Presence {
     /// Something about `name` changed.
     pub fn mark(&self, name: ServerName) {
         self.mark_at(name, Instant::now());
+    }
+
+    /// The same for a server that was just made: whoever makes it says more about it at once, where that takes a second
+    /// write of theirs, and what is true then need not be written again.
+    pub fn mark_new(&self, name: ServerName) {
+        self.mark_at(name, Instant::now() + defaults::NEWCOMER_PAUSE);
     }
 
     fn mark_at(&self, name: ServerName, when: Instant) {
@@ -93,13 +99,19 @@ pub async fn settle_all(app: &App) -> Result<(), StoreError> {
 /// # Cancel safety
 /// When dropped, what is marked stays unwritten; the next start settles it.
 pub async fn run(app: App) {
+    let rate = rate(&app);
+    // A hub that shares its store gives its turn to another one then, which says who is connected to it.
+    let last = match app.settings.shares_store() {
+        true => Stage::Goaway,
+        false => Stage::Cut,
+    };
     let mut buckets = BTreeMap::new();
     let mut refresh = tokio::time::interval(defaults::LAST_SEEN_EVERY / 2);
     loop {
         let next = app.presence.next_due();
         tokio::select! {
             biased;
-            () = app.shutdown.reached(Stage::Cut) => break,
+            () = app.shutdown.reached(last) => break,
             _ = refresh.tick() => {
                 for (name, _) in app.tunnels.all() {
                     app.presence.mark(name);
@@ -110,13 +122,16 @@ pub async fn run(app: App) {
         }
         let now = Instant::now();
         buckets.retain(|_, bucket: &mut Bucket| !bucket.is_full(now));
-        pass(&app, &mut buckets, Pace::Measured).await;
+        pass(&app, &mut buckets, rate, Pace::Measured).await;
+    }
+    if app.settings.shares_store() {
+        return;
     }
     // The last word: nobody is connected to a hub that is gone.
     let mut waited = tokio::time::interval(defaults::LAST_LOOK);
     for _ in 0..defaults::LAST_LOOKS {
         waited.tick().await;
-        pass(&app, &mut buckets, Pace::AtOnce).await;
+        pass(&app, &mut buckets, rate, Pace::AtOnce).await;
         if app.tunnels.is_empty() && app.presence.next_due().is_none() {
             return;
         }
@@ -129,17 +144,17 @@ enum Pace {
     Measured,
 }
 
-async fn pass(app: &App, buckets: &mut BTreeMap<ServerName, Bucket>, pace: Pace) {
+async fn pass(app: &App, buckets: &mut BTreeMap<ServerName, Bucket>, rate: Rate, pace: Pace) {
     let now = Instant::now();
     let until = if pace == Pace::AtOnce {
-        now + defaults::STATUS_REFILL * defaults::STATUS_BURST
+        now + rate.refill * rate.burst
     } else {
         now
     };
     let ready = app.presence.take_due(until);
     let mut allowed = Vec::with_capacity(ready.len());
     for name in ready {
-        match RATE.left(buckets.get(&name).copied(), now) {
+        match rate.left(buckets.get(&name).copied(), now) {
             Err(wait) if pace == Pace::Measured => app.presence.mark_at(name, now + wait),
             _ => allowed.push(name),
         }
@@ -157,7 +172,7 @@ async fn pass(app: &App, buckets: &mut BTreeMap<ServerName, Bucket>, pace: Pace)
             Ok(Changed::No) => {}
             Ok(Changed::Yes) => {
                 app.metrics.status_write(Outcome::Accepted);
-                if let Ok(bucket) = RATE.left(buckets.get(&name).copied(), now) {
+                if let Ok(bucket) = rate.left(buckets.get(&name).copied(), now) {
                     buckets.insert(name, bucket);
                 }
             }
@@ -173,14 +188,22 @@ async fn pass(app: &App, buckets: &mut BTreeMap<ServerName, Bucket>, pace: Pace)
     }
 }
 
+/// The status that a server ought to have by all that this hub knows; `None` when it has it already.
+#[must_use]
+pub fn ought(app: &App, server: &Server) -> Option<ServerStatus> {
+    let name = server.name();
+    let live = app.tunnels.link(&name).map(|tunnel| tunnel.live);
+    let key = app.keyring.verdict(&name);
+    settle(server, live.as_ref(), key.as_ref(), app.clock.now())
+}
+
 /// Settles one server. A server that is gone needs no status.
 async fn write(app: &App, name: &ServerName) -> Result<Changed, StoreError> {
     let mut changed = Changed::No;
     let result = app
         .store
         .modify_status::<Server>(name, |server| {
-            let live = app.tunnels.link(name).map(|tunnel| tunnel.live);
-            changed = match settle(server, live.as_ref(), app.clock.now()) {
+            changed = match ought(app, server) {
                 Some(status) => {
                     server.status = status;
                     Changed::Yes
@@ -197,10 +220,17 @@ async fn write(app: &App, name: &ServerName) -> Result<Changed, StoreError> {
     }
 }
 
-const RATE: Rate = Rate {
-    burst: defaults::STATUS_BURST,
-    refill: defaults::STATUS_REFILL,
-};
+/// How often one server's status is written. A store that is shared is one that many watch, each change of which is told
+/// to all of them.
+fn rate(app: &App) -> Rate {
+    Rate {
+        burst: match app.settings.shares_store() {
+            true => 1,
+            false => defaults::STATUS_BURST,
+        },
+        refill: defaults::STATUS_REFILL,
+    }
+}
 
 #[cfg(test)]
 mod tests {

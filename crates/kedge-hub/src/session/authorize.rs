@@ -133,7 +133,7 @@ pub(super) async fn reauthorize(
         ask,
         granted,
         asked,
-        place,
+        older,
     } = live;
     let server = app
         .store
@@ -151,7 +151,7 @@ pub(super) async fn reauthorize(
     let policies = app.policies.current(&*app.store).await?;
     let standpoint = Standpoint {
         opened: Some(*asked),
-        sessions: place.older(),
+        sessions: *older,
     };
     let grant = decide(app, who, ask, from, &server, &policies, standpoint)?;
     if grant.login != granted.login {
@@ -172,8 +172,8 @@ pub(super) struct Live<'a> {
     pub(super) granted: &'a Grant,
     /// When it was asked for.
     pub(super) asked: Time,
-    /// Its place among its person's.
-    pub(super) place: &'a Place,
+    /// How many sessions its person had before it.
+    pub(super) older: u32,
 }
 
 impl World {

@@ -3,10 +3,13 @@
 use std::net::IpAddr;
 
 use kedge_service::Stage;
-use kedge_tunnel::{CloseReason, Link, RefuseCode};
+use kedge_tunnel::{CloseReason, Incoming, Link, RefuseCode, Target};
 use tokio::time::{Instant, sleep_until};
 
-use super::{live, refusal};
+use super::{
+    live, refusal,
+    signing::{self, Neighbour, Neighbours},
+};
 use crate::{
     app::App,
     audit::{self, Actor, Asked},
@@ -32,8 +35,9 @@ pub async fn serve(app: App, link: Link, who: Authenticated, from: IpAddr, passa
             principal.subject.as_str().to_owned(),
         )
     };
+    let neighbours = Neighbours::default();
     // While this person asks too often one stream waits here, and the others with the link, which bounds how many.
-    let mut held = None;
+    let mut held: Option<(Incoming, Neighbour)> = None;
     let mut turn = Instant::now();
     loop {
         tokio::select! {
@@ -56,15 +60,30 @@ pub async fn serve(app: App, link: Link, who: Authenticated, from: IpAddr, passa
             }
             incoming = link.accept(), if held.is_none() => {
                 let Some(incoming) = incoming else { return };
-                held = Some(incoming);
+                let open = incoming.request();
+                if open.target == Target::ssh_agent() {
+                    let signing =
+                        signing::serve(app.clone(), who.clone(), from, neighbours.clone(), incoming);
+                    app.shutdown.sessions().spawn("signing", signing);
+                    continue;
+                }
+                // Known from now on, so that a stream for its signatures that comes next finds it.
+                let neighbour = neighbours.enter(open.key);
+                held = Some((incoming, neighbour));
                 turn = Instant::now();
             }
             () = sleep_until(turn), if held.is_some() => {
                 match app.openings.take(person(), Instant::now().into_std()) {
                     Err(wait) => turn = Instant::now() + wait,
-                    Ok(()) => if let Some(incoming) = held.take() {
-                        let session =
-                            live::run(app.clone(), who.clone(), from, passage.clone(), incoming);
+                    Ok(()) => if let Some((incoming, neighbour)) = held.take() {
+                        let session = live::run(
+                            app.clone(),
+                            who.clone(),
+                            from,
+                            passage.clone(),
+                            neighbour,
+                            incoming,
+                        );
                         app.shutdown.sessions().spawn("session", session);
                     },
                 }

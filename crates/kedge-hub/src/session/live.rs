@@ -14,6 +14,7 @@ use super::{
     authorize::{self, Ask, Grant, Live},
     raw::Raw,
     refusal::{self, Refusal},
+    signing::{Granted, Neighbour},
     table::Place,
 };
 use crate::{
@@ -22,6 +23,7 @@ use crate::{
     defaults,
     handover::Passage,
     history::{self, Wish},
+    keyring::{self, ReadKey},
     metrics::Stage as Step,
     people::Authenticated,
     tunnel::Tunnel,
@@ -33,6 +35,7 @@ pub(super) async fn run(
     who: Authenticated,
     from: IpAddr,
     passage: Passage,
+    neighbour: Neighbour,
     incoming: Incoming,
 ) {
     let raw = Raw::read(incoming.request());
@@ -48,6 +51,7 @@ pub(super) async fn run(
             let code = refusal.word();
             audit::session_refused(actor, raw.asked(id.as_ref()), code, refusal.reason());
             app.metrics.session_refused(code);
+            neighbour.refused(&refusal);
             incoming.refuse(refusal.code, &refusal.public);
             if let Ok(ask) = raw.ask() {
                 let wish = Wish {
@@ -60,8 +64,19 @@ pub(super) async fn run(
                 history::refused(&app, wish, code, refusal.reason()).await;
             }
         }
-        Ok(prepared) => {
+        Ok(mut prepared) => {
             passage.ask(prepared.tunnel.shard.clone());
+            neighbour.granted(Granted {
+                id: prepared.id.clone(),
+                ask: prepared.ask.clone(),
+                grant: prepared.grant.clone(),
+                asked: prepared.grant.decided,
+                older: prepared.place.older(),
+                key: prepared
+                    .key
+                    .take()
+                    .map(|key| tokio::sync::Mutex::new(key.into())),
+            });
             open(&app, &who, from, &raw, prepared, incoming, epoch).await;
         }
     }
@@ -73,6 +88,7 @@ struct Prepared {
     grant: Grant,
     place: Place,
     id: SessionId,
+    key: Option<ReadKey>,
     tunnel: Tunnel,
 }
 
@@ -132,11 +148,16 @@ async fn prepare(
         )));
     }
     app.metrics.stage(Step::Authorize, begun.elapsed());
+    // Before the agent hears of it: a server whose key cannot be used is not reached in any other way.
+    let key = keyring::key_of(app, &grant.server)
+        .await
+        .map_err(|error| late(error.into()))?;
     Ok(Prepared {
         ask,
         grant,
         place,
         id,
+        key,
         tunnel,
     })
 }
@@ -155,6 +176,7 @@ async fn open(
         grant,
         place,
         id,
+        key: _,
         tunnel,
     } = prepared;
     let actor = Actor {
@@ -341,7 +363,7 @@ impl Session<'_> {
             ask: self.ask,
             granted: grant,
             asked: self.asked,
-            place: self.place,
+            older: self.place.older(),
         };
         match authorize::reauthorize(self.app, &who, &live, self.from).await {
             // A store that does not answer takes nothing back: the next change asks again.

@@ -15,6 +15,7 @@ mod live;
 mod quota;
 mod raw;
 mod refusal;
+mod signing;
 mod table;
 
 pub use authorize::{Ask, Grant};
@@ -39,8 +40,9 @@ pub const ENDINGS: [&str; 11] = [
 ];
 
 /// Why a session can be refused, as the audit log and the metrics say it.
-pub const REFUSALS: [&str; 14] = [
+pub const REFUSALS: [&str; 15] = [
     "bad-request",
+    "credentials-unavailable",
     "denied",
     "draining",
     "host-key-changed",

@@ -8,6 +8,8 @@ use kedge_api::{
 use kedge_store::StoreError;
 use kedge_tunnel::RefuseCode;
 
+use crate::keyring::KeyUnavailable;
+
 /// Why something is refused: the words for the person, and for the audit log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
@@ -126,6 +128,13 @@ impl Refusal {
     }
 }
 
+impl From<KeyUnavailable> for Refusal {
+    /// The person may reach the server, so they may know which reference fails, and why.
+    fn from(error: KeyUnavailable) -> Self {
+        Self::new(RefuseCode::CredentialsUnavailable, error.words())
+    }
+}
+
 impl From<StoreError> for Refusal {
     fn from(error: StoreError) -> Self {
         Self {
@@ -185,6 +194,7 @@ fn trace(decision: &Decision) -> String {
 pub(super) fn word(code: RefuseCode) -> &'static str {
     match code {
         RefuseCode::BadRequest => "bad-request",
+        RefuseCode::CredentialsUnavailable => "credentials-unavailable",
         RefuseCode::Denied => "denied",
         RefuseCode::Draining => "draining",
         RefuseCode::HostKeyChanged => "host-key-changed",

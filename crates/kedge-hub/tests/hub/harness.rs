@@ -17,7 +17,8 @@ use kedge_api::{
 use kedge_hub::{
     clock::Clock,
     config::Config,
-    daemon::{self, Daemon, Listeners, Reloader},
+    daemon::{Daemon, Listeners, Reloader},
+    stores::Stores,
 };
 use kedge_service::{Shards, Shutdown, Source, StopReport, listen};
 use kedge_tunnel::{
@@ -95,8 +96,8 @@ impl Hub {
             let ahead = jiff::SignedDuration::from_secs(seconds.load(Ordering::Relaxed));
             jiff::Timestamp::now().checked_add(ahead).unwrap()
         });
-        let store = daemon::open_store(&settings).unwrap();
-        let daemon = Daemon::build(settings, listeners, store, clock, shards, shutdown.clone())
+        let stores = Stores::open(&settings).await.unwrap();
+        let daemon = Daemon::build(settings, listeners, stores, clock, shards, shutdown.clone())
             .await
             .unwrap();
         let mut hub = Self {

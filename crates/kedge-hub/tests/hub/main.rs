@@ -29,6 +29,8 @@ mod session_limits;
 #[cfg(test)]
 mod sessions;
 #[cfg(test)]
+mod shared_store;
+#[cfg(test)]
 mod shutdown;
 #[cfg(test)]
 mod threads;

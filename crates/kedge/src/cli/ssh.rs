@@ -1,6 +1,7 @@
 //! The words of `kedge ssh`, and of what OpenSSH runs for it.
 
 use std::ffi::OsString;
+use std::path::PathBuf;
 
 use clap::Args;
 
@@ -28,6 +29,9 @@ pub struct ProxyArgs {
     /// The port that ssh was asked for; only 22 can be had
     #[arg(long, value_name = "PORT", allow_hyphen_values = true)]
     pub port: Option<OsString>,
+    /// The folder of the socket on which keys are offered to ssh (its IdentityAgent, without the %C)
+    #[arg(long, value_name = "FOLDER")]
+    pub agent_folder: Option<PathBuf>,
     /// Say that the name cannot be one, and fail: for names that must not reach a shell
     #[arg(long, hide = true)]
     pub refuse: bool,

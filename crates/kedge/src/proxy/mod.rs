@@ -9,10 +9,14 @@
 //! - OPEN is sent with the first bytes; nobody waits for OPENED.
 //! - What `ssh` will ask of the hub next, and is not remembered any more, is asked while this dials.
 //! - The end of standard input is a FIN; a FIN from the server closes standard output.
+//! - Beside the stream, the session's keys are offered to `ssh` on a socket ([`crate::identity_agent`]).
 //! - `ssh` sends SIGHUP when it is done: what it wrote last is still passed on, for a moment.
 //! - Anything that goes wrong is one `error:` line, one `hint:` line, and exit code 255.
 
 mod stdio;
+
+use std::ffi::OsStr;
+use std::io::Write as _;
 
 use http::{HeaderMap, header};
 use kedge_api::text::Printable;
@@ -33,6 +37,7 @@ use crate::defaults;
 use crate::exit::Exit;
 use crate::failure::{IntoFailure, failure};
 use crate::hub::Hub;
+use crate::identity_agent::{Destination, Offer, SocketPath};
 use crate::names::{self, Place};
 use crate::ssh::run::check_port;
 use stdio::Stdio;
@@ -63,7 +68,8 @@ fn carry(app: &App<'_>, arguments: &ProxyArgs) -> Result<(), Failure> {
     let hub = app.client(place.hub_name, place.hub)?;
     let request = open_request(&place, login.as_ref())?;
     let beside = Beside::new(app, &place, login.as_ref());
-    let carried = connect_and_carry(&hub, &place, request, beside);
+    let offer = offer(app, arguments, &name);
+    let carried = connect_and_carry(&hub, &place, request, beside, offer);
     block_on(carried).inspect_err(|_| {
         // Whatever was remembered of the server may be why: the next try asks the hub.
         app.state(place.hub_name).forget_server(&place.server);
@@ -75,6 +81,7 @@ async fn connect_and_carry(
     place: &Place<'_>,
     request: OpenRequest,
     beside: Option<Beside>,
+    offer: Option<Offer>,
 ) -> Result<(), Failure> {
     let mut stop = Stop::new()?;
     let dialled = hub
@@ -108,7 +115,30 @@ async fn connect_and_carry(
     let (link, driver) = Link::new(socket, Side::Client, LinkConfig::default());
     let mut driving = JoinSet::new();
     driving.spawn(driver.run());
-    let outcome = carry_stream(&link, place, request, &mut stop).await;
+    let session = request.key;
+    let outcome = {
+        // First the stream, so that the hub knows the session when it is asked for its key.
+        let mut carrying = std::pin::pin!(carry_stream(&link, place, request, &mut stop));
+        let offering = async {
+            if let Some(offer) = &offer
+                && let Err(error) = offer.serve(link.clone(), session).await
+            {
+                let text = Printable::new(&kedge_service::report::chain(&error)).to_string();
+                // The session may do without; a person who needs the key is to know why it is not offered. Nobody is
+                // left to tell when standard error is closed.
+                let _ = writeln!(
+                    std::io::stderr(),
+                    "warning: cannot offer keys to ssh: {text}"
+                );
+            }
+            std::future::pending::<std::convert::Infallible>().await
+        };
+        tokio::select! {
+            biased;
+            outcome = &mut carrying => outcome,
+            never = offering => match never {},
+        }
+    };
     link.close(CloseReason::Finished);
     // Dropping the set ends the driver when the hub does not answer the close.
     let _ = timeout(defaults::CLOSE_TIME, driving.join_next()).await;
@@ -152,6 +182,24 @@ async fn carry_stream(
         )),
         _ => Ok(()),
     }
+}
+
+/// The socket on which this session's keys are offered; none when `ssh` was not told of one.
+fn offer(app: &App<'_>, arguments: &ProxyArgs, host: &OsStr) -> Option<Offer> {
+    let folder = arguments.agent_folder.as_deref()?;
+    let login = arguments.login.as_deref()?;
+    let socket = SocketPath::new(
+        folder,
+        Destination {
+            host: host.to_str()?,
+            port: defaults::SSH_PORT,
+            login: login.to_str()?,
+        },
+    );
+    Some(Offer {
+        socket,
+        own: app.own_agent(),
+    })
 }
 
 fn open_request(place: &Place<'_>, login: Option<&Login>) -> Result<OpenRequest, Failure> {
@@ -230,6 +278,9 @@ fn ended(place: &Place<'_>, error: &StreamError) -> Failure {
 fn refusal_hint(code: RefuseCode, place: &Place<'_>) -> Option<String> {
     let (server, hub) = (&place.server, place.hub_name);
     Some(match code {
+        RefuseCode::CredentialsUnavailable => {
+            format!("kedge describe server {server} shows its condition CredentialsResolved")
+        }
         RefuseCode::Denied => "kedge whoami shows who the hub takes you for".to_owned(),
         RefuseCode::Draining => "try again in a moment: the hub is restarting".to_owned(),
         RefuseCode::HostKeyChanged => {

@@ -26,11 +26,20 @@ pub const STRICT: &[(&str, &str)] = &[
 /// A preference, which the person's own `-c` or `-o Ciphers` may overrule.
 pub const CIPHERS: (&str, &str) = ("Ciphers", "^aes128-gcm@openssh.com");
 
+/// What goes with sessions to a server that the hub signs for: its one key is offered and no other, and nobody is asked
+/// for a password that would be of no use.
+pub const INJECTED: &[(&str, &str)] = &[
+    ("IdentitiesOnly", "no"),
+    ("IdentityFile", "none"),
+    ("PreferredAuthentications", "publickey"),
+];
+
 /// How `ssh` calls this program back.
 #[derive(Clone, Debug)]
 pub struct Callback {
     program: String,
     globals: Vec<(&'static str, String)>,
+    agent_folder: Option<String>,
 }
 
 /// A path that cannot stand in an ssh configuration.
@@ -50,14 +59,30 @@ impl Callback {
     /// # Errors
     ///
     /// [`UnsafePath`] for a path that `ssh` or a shell could read as something else.
-    pub fn new(environment: &Environment, globals: &Globals) -> Result<Self, UnsafePath> {
+    pub fn new(
+        environment: &Environment,
+        globals: &Globals,
+        agent_folder: Option<&Path>,
+    ) -> Result<Self, UnsafePath> {
         let program = plain(&environment.lasting_program())?;
         let globals = environment
             .lasting_globals(globals)
             .into_iter()
             .map(|(option, path)| Ok((option, plain(&path)?)))
             .collect::<Result<_, _>>()?;
-        Ok(Self { program, globals })
+        Ok(Self {
+            program,
+            globals,
+            agent_folder: agent_folder.map(plain).transpose()?,
+        })
+    }
+
+    /// What `ssh` is told as its `IdentityAgent`, and what its ProxyCommand is told so that both mean the same socket.
+    #[must_use]
+    pub fn agent(&self) -> Option<(String, String)> {
+        let folder = self.agent_folder.as_ref()?;
+        let socket = format!("{folder}/%C");
+        Some((socket, format!("--agent-folder='{folder}'")))
     }
 
     /// A shell command: `ssh` runs `ProxyCommand` and `Match exec` by the person's shell. Every word

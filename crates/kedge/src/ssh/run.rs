@@ -14,8 +14,8 @@ use kedge_service::Failure;
 use kedge_service::report::chain;
 
 use super::arguments::SshArguments;
-use super::options::{CIPHERS, Callback, STRICT};
-use crate::access::{self, AccessError};
+use super::options::{CIPHERS, Callback, INJECTED, STRICT};
+use crate::access::{self, AccessError, Mapped};
 use crate::app::{App, block_on};
 use crate::defaults;
 use crate::exit::Exit;
@@ -73,8 +73,18 @@ pub fn plan(app: &mut App<'_>, words: Vec<OsString>) -> Result<Vec<OsString>, Fa
         }
         Err(error) => return Err(error.into_failure()),
     };
-    let callback = Callback::new(app.environment, &app.globals)
+    let folder = app.agent_folder();
+    let callback = Callback::new(app.environment, &app.globals, folder.as_deref())
         .map_err(|error| failure(Exit::Ssh, error.to_string()))?;
+    if login.injected && callback.agent().is_none() {
+        let text = format!(
+            "cannot offer the key of `{}` to ssh: the path of the folder for its socket is too long",
+            place.server
+        );
+        return Err(
+            failure(Exit::Ssh, text).hint("set XDG_RUNTIME_DIR to a folder with a short path")
+        );
+    }
     Ok(assemble(&parsed, &place, &login, &callback))
 }
 
@@ -82,7 +92,7 @@ async fn learn_login(
     app: &App<'_>,
     place: &Place<'_>,
     asked: Option<&Login>,
-) -> Result<Login, AccessError> {
+) -> Result<Mapped, AccessError> {
     match asked {
         Some(login) => access::as_login(app, place, login).await,
         None => access::mapped(app, place, defaults::REQUEST_TIME).await,
@@ -152,13 +162,17 @@ pub fn check_port(port: &OsStr) -> Result<(), Failure> {
 fn assemble(
     parsed: &SshArguments,
     place: &Place<'_>,
-    login: &Login,
+    mapped: &Mapped,
     callback: &Callback,
 ) -> Vec<OsString> {
     let hub = place.hub_name;
     let host = place.host();
     // Names and logins are types here that no shell can misread.
-    let proxy = callback.shell(hub, &format!("proxy --login='{login}' -- '{host}'"));
+    let login = &mapped.login;
+    let agent = callback.agent();
+    let folder = agent.as_ref().map(|(_, folder)| format!("{folder} "));
+    let folder = folder.unwrap_or_default();
+    let proxy = callback.shell(hub, &format!("proxy --login='{login}' {folder}-- '{host}'"));
     let known_hosts = callback.direct(hub, &format!("known-hosts --login={login} -- {host}"));
     let mut words = Vec::new();
     let mut option = |keyword: &str, value: &str| {
@@ -171,12 +185,26 @@ fn assemble(
     option("User", login.as_str());
     option("HostName", &host);
     option("Port", &defaults::SSH_PORT.to_string());
-    for (keyword, value) in STRICT {
+    let (injected, socket) = match (&agent, mapped.injected) {
+        (Some((socket, _)), true) => (INJECTED, Some(socket)),
+        _ => (&[][..], None),
+    };
+    let socket = socket.map(|socket| ("IdentityAgent", socket.as_str()));
+    for (keyword, value) in STRICT.iter().chain(injected).copied().chain(socket) {
         option(keyword, value);
     }
     words.extend(parsed.option_words());
-    words.push(OsString::from("-o"));
-    words.push(OsString::from(format!("{}={}", CIPHERS.0, CIPHERS.1)));
+    let mut preference = |(keyword, value): (&str, &str)| {
+        words.push(OsString::from("-o"));
+        words.push(OsString::from(format!("{keyword}={value}")));
+    };
+    preference(CIPHERS);
+    // Where the hub signs, ours counts, above; elsewhere a person may name an agent of their own.
+    if let Some((socket, _)) = &agent
+        && !mapped.injected
+    {
+        preference(("IdentityAgent", socket));
+    }
     words.push(OsString::from("--"));
     words.push(OsString::from(host));
     words.extend(parsed.command.iter().cloned());

@@ -76,7 +76,9 @@ pub fn refresh(app: &App<'_>) -> Result<Refreshed, Failure> {
 pub fn rendered(app: &App<'_>) -> Result<String, Failure> {
     let unsafe_path =
         |error: crate::ssh::options::UnsafePath| failure(Exit::Failure, error.to_string());
-    let callback = Callback::new(app.environment, &app.globals).map_err(unsafe_path)?;
+    let folder = app.agent_folder();
+    let callback =
+        Callback::new(app.environment, &app.globals, folder.as_deref()).map_err(unsafe_path)?;
     render::render(&app.config, &callback, |name| app.state(name)).map_err(unsafe_path)
 }
 
@@ -158,7 +160,7 @@ async fn ask(
     app: &App<'_>,
     place: &Place<'_>,
     has_older: bool,
-) -> Result<kedge_api::Login, AccessError> {
+) -> Result<access::Mapped, AccessError> {
     let after = if has_older {
         defaults::RESOLVE_TIME
     } else {

@@ -54,7 +54,12 @@ fn block(
 ) {
     let hosts = hosts(config, hub);
     let resolve = callback.shell(name, "ssh-config --resolve='%h'");
-    let proxy = callback.shell(name, "proxy --login='%r' --port='%p' -- '%h'");
+    let agent = callback.agent();
+    let proxy = match &agent {
+        Some((_, folder)) => format!("proxy --login='%r' --port='%p' {folder} -- '%h'"),
+        None => "proxy --login='%r' --port='%p' -- '%h'".to_owned(),
+    };
+    let proxy = callback.shell(name, &proxy);
     let refuse = callback.shell(name, "proxy --refuse");
     let known_hosts = callback.direct(name, "known-hosts --login=%r -- %H");
     let mut line = |line: &str| {
@@ -75,6 +80,9 @@ fn block(
     ));
     line(&format!("    ProxyCommand {proxy}"));
     line(&format!("    KnownHostsCommand {known_hosts}"));
+    if let Some((socket, _)) = &agent {
+        line(&format!("    IdentityAgent \"{socket}\""));
+    }
     for (keyword, value) in STRICT {
         line(&format!("    {keyword} {value}"));
     }
@@ -126,6 +134,7 @@ mod tests {
         });
         Config {
             default_hub: None,
+            own_agent: None,
             hubs: hubs.collect::<BTreeMap<_, _>>(),
         }
     }
@@ -135,12 +144,15 @@ mod tests {
             home: "/home/a".into(),
             config_home: None,
             state_home: None,
+            runtime_folder: None,
+            own_agent: None,
             search_path: OsString::new(),
             program: "/usr/bin/kedge".into(),
             proxies: ProxyEnvironment::read(|_| None),
             desktop: crate::environment::Desktop::default(),
         };
-        let callback = Callback::new(&environment, globals).unwrap();
+        let folder = Path::new("/run/user/1000/kedge");
+        let callback = Callback::new(&environment, globals, Some(folder)).unwrap();
         render(&config(hubs), &callback, |name| {
             HubState::new(Path::new("/home/a/.local/state/kedge"), name)
         })

@@ -26,6 +26,9 @@ pub struct RememberedAccess {
     pub login: Option<Login>,
     /// The pinned host keys.
     pub host_keys: HostKeys,
+    /// Whether the hub signs there.
+    #[serde(default)]
+    pub injected: bool,
 }
 
 impl RememberedAccess {

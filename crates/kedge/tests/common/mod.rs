@@ -466,6 +466,11 @@ async fn serve_link(pending: PendingUpgrade, shared: Arc<Mutex<HubState>>, tasks
     let (link, driver) = Link::new(socket, Side::Server, LinkConfig::default());
     tasks.spawn(driver.run());
     while let Some(incoming) = link.accept().await {
+        if incoming.request().target != kedge_tunnel::Target::ssh() {
+            // As a hub that knows of no other.
+            incoming.refuse(RefuseCode::BadRequest, "there is no such target");
+            continue;
+        }
         let asked = &incoming.request().attributes;
         let server = asked
             .text(AttributeId::SERVER)

@@ -7,14 +7,18 @@ use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context, Result, ensure};
 use kedge_testkit::case::SKIPPED;
+use kedge_testkit::kube::{self, Cluster};
 
 use super::orphans;
 use super::tally::{Report, Tally};
 use super::unit::{Outcome, run_harness};
 use crate::builder::{Step, Workspace, cargo, compile};
-use crate::{defaults, interrupt, packages};
+use crate::{defaults, interrupt, packages, tools};
 
 const GROUP: &str = "e2e";
+
+/// How the files are called whose tests need an API server. They share one.
+const KUBERNETES: &str = "kubernetes";
 
 /// Builds the programs and the tests, and runs them.
 pub(crate) fn run(
@@ -24,6 +28,7 @@ pub(crate) fn run(
     tally: &mut Tally,
 ) -> Result<()> {
     packages::ensure_for_tests()?;
+    tools::ensure_built(workspace)?;
     println!("e2e: building the programs and the tests");
     let bins = workspace.programs()?;
     let mut command = cargo();
@@ -41,12 +46,13 @@ pub(crate) fn run(
         .iter()
         .find(|built| built.test && built.target == "e2e")
         .context("no e2e tests were built")?;
-    let runner = Runner {
+    let mut runner = Runner {
         tests: tests.path.clone(),
         folder: tests.folder.clone(),
         bins,
         logs: workspace.target.join("e2e-logs"),
         xtask: xtask.to_owned(),
+        cluster: None,
     };
     let names = runner.list()?;
     let chosen: VecDeque<String> = names
@@ -54,6 +60,11 @@ pub(crate) fn run(
         .filter(|name| name.contains(only))
         .collect();
     ensure!(!chosen.is_empty(), "no test's name contains `{only}`");
+    if chosen.iter().any(|name| name.starts_with(KUBERNETES)) {
+        let cluster = Cluster::start().context("start the API server of the tests")?;
+        cluster.pids().into_iter().for_each(orphans::spare);
+        runner.cluster = Some(cluster);
+    }
     let queue = Mutex::new(chosen);
     let shared = Mutex::new(tally);
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
@@ -74,6 +85,11 @@ pub(crate) fn run(
             });
         }
     });
+    if let Some(cluster) = runner.cluster.take() {
+        let pids = cluster.pids();
+        drop(cluster);
+        pids.into_iter().for_each(orphans::forget);
+    }
     orphans::end_all();
     Ok(())
 }
@@ -121,6 +137,7 @@ struct Runner {
     bins: PathBuf,
     logs: PathBuf,
     xtask: PathBuf,
+    cluster: Option<Cluster>,
 }
 
 impl Runner {
@@ -146,6 +163,9 @@ impl Runner {
         command
             .env("KEDGE_XTASK", &self.xtask)
             .env("RUST_BACKTRACE", "0");
+        if let Some(cluster) = &self.cluster {
+            command.env(kube::SHARED, cluster.folder());
+        }
         run_harness(command, defaults::E2E)
     }
 }

@@ -25,6 +25,13 @@ pub(crate) fn spawn(command: &mut Command) -> std::io::Result<Child> {
     Ok(child)
 }
 
+/// A child that was started elsewhere in this process: [`end_all`] leaves it alone until [`forget`].
+pub(crate) fn spare(pid: u32) {
+    OURS.lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .insert(pid);
+}
+
 /// A child has been waited for.
 pub(crate) fn forget(pid: u32) {
     OURS.lock()

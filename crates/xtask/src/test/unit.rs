@@ -12,7 +12,7 @@ use rustix::process::{Signal, kill_process_group};
 use super::orphans;
 use super::tally::{Report, Tally};
 use crate::builder::{Built, DEMO, Workspace, cargo, compile, drain};
-use crate::{defaults, interrupt};
+use crate::{defaults, interrupt, tools};
 
 const GROUP: &str = "unit";
 
@@ -49,6 +49,14 @@ pub(crate) fn run(workspace: &Workspace, only: &str, tally: &mut Tally) -> Resul
     ]);
     let mut tests = compile(command)?;
     tests.retain(|built| built.test);
+    // Without them those tests fail that need an API server, and say so; the others are worth running.
+    if let Err(error) = tools::ensure_built(workspace) {
+        tally.failed(
+            GROUP,
+            "etcd, kube-apiserver and kubectl",
+            &format!("{error:#}"),
+        );
+    }
     tests.sort_by(|a, b| (&a.package, &a.kind, &a.target).cmp(&(&b.package, &b.kind, &b.target)));
     for built in &tests {
         interrupt::check()?;
