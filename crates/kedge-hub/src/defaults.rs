@@ -308,6 +308,9 @@ pub const STATUS_BURST: u32 = 6;
 /// …before one per this time is; a flapping agent must not turn the store into a metrics engine.
 pub const STATUS_REFILL: Duration = Duration::from_secs(30);
 
+/// How long a report may follow its connection, and be written together with it, where the store is shared.
+pub const REPORT_PAUSE: Duration = Duration::from_secs(1);
+
 /// How long a server that was just made is left to whoever made it, before its status is looked at.
 pub const NEWCOMER_PAUSE: Duration = Duration::from_secs(1);
 

@@ -127,6 +127,14 @@ impl Rate {
             Ok(Bucket { full_at })
         }
     }
+
+    /// The bucket after something that was done without asking: at worst it is empty.
+    pub(crate) fn spent(self, bucket: Option<Bucket>, now: Instant) -> Bucket {
+        let full_at = bucket.map_or(now, |bucket| bucket.full_at.max(now)) + self.refill;
+        Bucket {
+            full_at: full_at.min(now + self.refill * self.burst),
+        }
+    }
 }
 
 fn key(source: IpAddr) -> IpAddr {
@@ -166,6 +174,18 @@ mod tests {
         limiter
             .take(source, now + Duration::from_secs(600))
             .unwrap();
+    }
+
+    #[test]
+    fn what_nobody_asked_for_counts_and_makes_no_debt() {
+        let now = Instant::now();
+        let mut bucket = None;
+        for _ in 0..10 {
+            bucket = Some(RATE.spent(bucket, now));
+        }
+        let wait = RATE.left(bucket, now).unwrap_err();
+        assert_eq!(wait, Duration::from_secs(10));
+        assert!(RATE.left(bucket, now + wait).is_ok());
     }
 
     #[test]

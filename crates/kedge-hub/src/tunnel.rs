@@ -109,7 +109,7 @@ async fn begin<H>(
     if is_foreign(&app, &name, &tunnel).await {
         link.close(CloseReason::Revoked);
     }
-    app.presence.mark(name.clone());
+    app.presence.mark_connected(name.clone(), &app);
     let gauge = app.metrics.tunnel();
     drop(admission);
     info!(server = %name, from = %agent.from, protocol, "agent connected");

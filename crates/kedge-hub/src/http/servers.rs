@@ -146,7 +146,7 @@ pub(super) async fn report(
             })
             .await?;
     }
-    let mut news = false;
+    let (mut news, mut written) = (false, false);
     let stored = app
         .store
         .modify_status::<Server>(&name, |server| {
@@ -161,7 +161,8 @@ pub(super) async fn report(
             server.status.agent_version = Some(report.version.clone());
             server.status.os.clone_from(&report.os);
             server.status.arch.clone_from(&report.arch);
-            if server.status == before {
+            written = server.status != before;
+            if !written {
                 // That it is there again is written down as often as the store bears.
                 return Changed::No;
             }
@@ -171,6 +172,9 @@ pub(super) async fn report(
             Changed::Yes
         })
         .await?;
+    if written {
+        app.presence.wrote(&name, &app);
+    }
     app.presence.mark(name.clone());
     if news {
         audit::host_keys_changed(&name, agent.from, &fingerprints(&report.host_keys));

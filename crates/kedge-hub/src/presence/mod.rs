@@ -7,11 +7,16 @@
 //! ```
 //!
 //! Marks of one server fall together, and what is written is what holds when it is written: nothing is queued that
-//! could be stale, and the list is never longer than there are servers.
+//! could be stale, and the list is never longer than there are servers. What others write into a status at once, because
+//! it cannot wait, counts as well.
 
 mod settle;
 
-use std::{collections::BTreeMap, sync::Mutex, time::Instant};
+use std::{
+    collections::BTreeMap,
+    sync::Mutex,
+    time::{Duration, Instant},
+};
 
 use futures_util::{StreamExt as _, stream};
 use kedge_api::{LabelSelector, Server, ServerName, meta::Changed, resources::ServerStatus};
@@ -33,6 +38,7 @@ use crate::{
 #[derive(Debug, Default)]
 pub struct Presence {
     due: Mutex<BTreeMap<ServerName, Instant>>,
+    written: Mutex<BTreeMap<ServerName, Bucket>>,
     wake: Notify,
 }
 
@@ -46,6 +52,33 @@ impl Presence {
     /// write of theirs, and what is true then need not be written again.
     pub fn mark_new(&self, name: ServerName) {
         self.mark_at(name, Instant::now() + defaults::NEWCOMER_PAUSE);
+    }
+
+    /// The same for a server whose agent has just connected: its report follows, and takes this along.
+    pub(crate) fn mark_connected(&self, name: ServerName, app: &App) {
+        match app.settings.shares_store() {
+            true => self.mark_at(name, Instant::now() + defaults::REPORT_PAUSE),
+            false => self.mark(name),
+        }
+    }
+
+    /// The status of `name` was written by somebody who could not wait.
+    pub(crate) fn wrote(&self, name: &ServerName, app: &App) {
+        let now = Instant::now();
+        let mut written = locked(&self.written);
+        let bucket = rate(app).spent(written.get(name).copied(), now);
+        written.insert(name.clone(), bucket);
+    }
+
+    /// The time until `name` may be written again.
+    fn wait(&self, name: &ServerName, rate: Rate, now: Instant) -> Result<(), Duration> {
+        rate.left(locked(&self.written).get(name).copied(), now)
+            .map(|_| ())
+    }
+
+    /// Buckets that are full again say nothing.
+    fn forget_full(&self, now: Instant) {
+        locked(&self.written).retain(|_, bucket| !bucket.is_full(now));
     }
 
     fn mark_at(&self, name: ServerName, when: Instant) {
@@ -105,7 +138,6 @@ pub async fn run(app: App) {
         true => Stage::Goaway,
         false => Stage::Cut,
     };
-    let mut buckets = BTreeMap::new();
     let mut refresh = tokio::time::interval(defaults::LAST_SEEN_EVERY / 2);
     loop {
         let next = app.presence.next_due();
@@ -120,9 +152,8 @@ pub async fn run(app: App) {
             () = app.presence.wake.notified() => {}
             () = async { tokio::time::sleep_until(next.unwrap_or_else(Instant::now).into()).await }, if next.is_some() => {}
         }
-        let now = Instant::now();
-        buckets.retain(|_, bucket: &mut Bucket| !bucket.is_full(now));
-        pass(&app, &mut buckets, rate, Pace::Measured).await;
+        app.presence.forget_full(Instant::now());
+        pass(&app, rate, Pace::Measured).await;
     }
     if app.settings.shares_store() {
         return;
@@ -131,7 +162,7 @@ pub async fn run(app: App) {
     let mut waited = tokio::time::interval(defaults::LAST_LOOK);
     for _ in 0..defaults::LAST_LOOKS {
         waited.tick().await;
-        pass(&app, &mut buckets, rate, Pace::AtOnce).await;
+        pass(&app, rate, Pace::AtOnce).await;
         if app.tunnels.is_empty() && app.presence.next_due().is_none() {
             return;
         }
@@ -144,7 +175,7 @@ enum Pace {
     Measured,
 }
 
-async fn pass(app: &App, buckets: &mut BTreeMap<ServerName, Bucket>, rate: Rate, pace: Pace) {
+async fn pass(app: &App, rate: Rate, pace: Pace) {
     let now = Instant::now();
     let until = if pace == Pace::AtOnce {
         now + rate.refill * rate.burst
@@ -154,7 +185,7 @@ async fn pass(app: &App, buckets: &mut BTreeMap<ServerName, Bucket>, rate: Rate,
     let ready = app.presence.take_due(until);
     let mut allowed = Vec::with_capacity(ready.len());
     for name in ready {
-        match rate.left(buckets.get(&name).copied(), now) {
+        match app.presence.wait(&name, rate, now) {
             Err(wait) if pace == Pace::Measured => app.presence.mark_at(name, now + wait),
             _ => allowed.push(name),
         }
@@ -167,24 +198,35 @@ async fn pass(app: &App, buckets: &mut BTreeMap<ServerName, Bucket>, rate: Rate,
         .buffer_unordered(defaults::STATUS_WRITES)
         .collect::<Vec<_>>()
         .await;
+    let mut failed = 0_usize;
     for (name, result) in written {
         match result {
             Ok(Changed::No) => {}
             Ok(Changed::Yes) => {
                 app.metrics.status_write(Outcome::Accepted);
-                if let Ok(bucket) = rate.left(buckets.get(&name).copied(), now) {
-                    buckets.insert(name, bucket);
-                }
+                app.presence.wrote(&name, app);
             }
             Err(error) => {
                 if matches!(error, StoreError::Broken { .. }) {
                     app.readiness.missing("store", error.to_string());
                 }
                 app.metrics.status_write(Outcome::Refused);
-                tracing::warn!(server = %name, cause = %error, "a server's status cannot be written; it is tried again");
+                // A store that is away is away for all of them: one line says so.
+                if failed == 0 {
+                    tracing::warn!(server = %name, cause = %error, "a server's status cannot be written; it is tried again");
+                } else {
+                    tracing::debug!(server = %name, cause = %error, "a server's status cannot be written");
+                }
+                failed += 1;
                 app.presence.mark_at(name, now + defaults::STORE_RETRY);
             }
         }
+    }
+    if failed > 1 {
+        tracing::warn!(
+            servers = failed,
+            "so many servers' status cannot be written; it is tried again"
+        );
     }
 }
 

@@ -259,6 +259,25 @@ async fn what_is_created_with_a_status_has_it() {
     assert_eq!(ran.out().trim(), "jointoken.kedge.dev/aaaaaaaaaa");
 }
 
+/// A change goes on to its end when whoever wanted it is gone: a token without its hash would be left behind otherwise.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_that_nobody_waits_for_is_made_whole() {
+    let site = Site::new().await;
+    let store = site.store().await.shared();
+    for patience in 0..12_u64 {
+        let name = format!("cccccccc{patience:02}").parse().unwrap();
+        let mut token = JoinToken::new(name, JoinTokenSpec::default());
+        token.status.used = 3;
+        let gone = std::time::Duration::from_millis(patience);
+        let _ = tokio::time::timeout(gone, store.create(&token)).await;
+    }
+    eventually("all of them are whole", || async {
+        let tokens = store.list::<JoinToken>(&everything()).await.unwrap();
+        tokens.items.len() == 12 && tokens.items.iter().all(|token| token.status.used == 3)
+    })
+    .await;
+}
+
 /// One object that nobody can read does not keep anybody from the others.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_unreadable_object_hinders_nobody() {
