@@ -59,3 +59,10 @@ pub(crate) const GO: (u32, u32) = (1, 24);
 
 /// Building the API server from nothing takes six minutes on two cores, beside whatever else runs there.
 pub(crate) const GO_BUILD: Duration = Duration::from_secs(60 * 60);
+
+/// The hub's image, in cargo's target folder.
+pub(crate) const IMAGE: &str = "kedge-hub-image.tar";
+
+/// The user and the group of the hub in its image: what `manifests/base/deployment.yaml` runs it as. A number, because a
+/// kubelet cannot tell from a name that it is not root.
+pub(crate) const IMAGE_USER: u32 = 65532;

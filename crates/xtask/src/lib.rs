@@ -1,4 +1,4 @@
-//! Developer commands: `cargo xtask demo`, `test`, `bench`, `generate`, `bless`, `tools`.
+//! Developer commands: `cargo xtask demo`, `test`, `bench`, `generate`, `bless`, `image`, `tools`.
 //!
 //! It builds and runs what is in this repository, and what it starts ends with it: children live in process groups of
 //! their own and are ended by id, on success, on failure, on Ctrl-C and on SIGTERM.
@@ -20,6 +20,7 @@ mod builder;
 mod defaults;
 mod demo;
 mod generate;
+mod image;
 mod interrupt;
 mod packages;
 mod test;
@@ -37,6 +38,8 @@ enum Commands {
     Demo(demo::Arguments),
     /// Write docs/reference, docs/man and manifests/base/crd from the programs themselves.
     Generate,
+    /// Put the hub into a container image, without a container engine.
+    Image(image::Arguments),
     /// Run everything, or only some groups.
     Test(test::Arguments),
     /// Build etcd, kube-apiserver and kubectl for the tests, once, into the user's cache.
@@ -67,6 +70,7 @@ fn run(commands: Commands) -> Result<ExitCode> {
         Commands::Bless => bless::run(),
         Commands::Demo(arguments) => demo::run(&arguments),
         Commands::Generate => generate::run(),
+        Commands::Image(arguments) => image::run(&arguments),
         Commands::Test(arguments) => test::run(&arguments),
         Commands::Tools => tools::run(),
     }
