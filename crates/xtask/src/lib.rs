@@ -22,6 +22,8 @@ mod demo;
 mod generate;
 mod image;
 mod interrupt;
+mod network_namespace;
+mod owner;
 mod packages;
 mod test;
 mod tools;
