@@ -17,6 +17,7 @@ use clap::Parser;
 mod bench;
 mod bless;
 mod builder;
+mod cluster;
 mod defaults;
 mod demo;
 mod generate;
@@ -36,6 +37,9 @@ enum Commands {
     Bench(bench::Arguments),
     /// Refresh the goldens and the generated files.
     Bless,
+    /// What `cargo xtask test cluster` starts in namespaces of its own.
+    #[command(hide = true)]
+    ClusterInside(cluster::Inside),
     /// Start a hub, an agent and a scratch sshd, and go the whole way with the system's ssh.
     Demo(demo::Arguments),
     /// Write docs/reference, docs/man and manifests/base/crd from the programs themselves.
@@ -70,6 +74,7 @@ fn run(commands: Commands) -> Result<ExitCode> {
     match commands {
         Commands::Bench(arguments) => bench::run(&arguments),
         Commands::Bless => bless::run(),
+        Commands::ClusterInside(arguments) => cluster::run_inside(&arguments),
         Commands::Demo(arguments) => demo::run(&arguments),
         Commands::Generate => generate::run(),
         Commands::Image(arguments) => image::run(&arguments),

@@ -36,6 +36,19 @@ const NEEDED_BY_IMAGE: &[(&str, &str)] = &[
     ("update-ca-certificates", "ca-certificates"),
 ];
 
+/// What a node of Kubernetes is made of, besides the programs that are built.
+const NEEDED_BY_CLUSTER: &[(&str, &str)] = &[
+    ("containerd", "containerd"),
+    ("ip", "iproute2"),
+    ("nft", "nftables"),
+    ("openssl", "openssl"),
+    ("runc", "runc"),
+    ("setpriv", "util-linux"),
+];
+
+/// Where Debian puts the programs that wire pods, which are on nobody's path; its package is called like this.
+const NETWORK_PLUGINS: (&str, &str) = ("/usr/lib/cni/ptp", "containernetworking-plugins");
+
 /// Makes sure that all is there that the demo needs: as root by apt-get, otherwise by saying what to type.
 pub(crate) fn ensure() -> Result<()> {
     install(NEEDED)
@@ -49,6 +62,16 @@ pub(crate) fn ensure_for_bench() -> Result<()> {
 /// Makes sure that all is there that an image is made with.
 pub(crate) fn ensure_for_image() -> Result<()> {
     install(NEEDED_BY_IMAGE)
+}
+
+/// Makes sure that all is there that the test on a node of Kubernetes needs.
+pub(crate) fn ensure_for_cluster() -> Result<()> {
+    install(&[NEEDED, NEEDED_BY_IMAGE, NEEDED_BY_CLUSTER].concat())?;
+    let (plugin, package) = NETWORK_PLUGINS;
+    if std::path::Path::new(plugin).exists() {
+        return Ok(());
+    }
+    install_packages(&[package])
 }
 
 /// Makes sure that all is there that the end-to-end tests need.

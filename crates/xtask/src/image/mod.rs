@@ -27,7 +27,7 @@ mod libraries;
 mod reference;
 
 pub(crate) use archive::{Image, Settings};
-pub(crate) use contents::{Architecture, program};
+pub(crate) use contents::{Architecture, add_libraries, program};
 pub(crate) use layer::Layer;
 pub(crate) use reference::Reference;
 

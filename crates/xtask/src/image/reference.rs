@@ -14,6 +14,16 @@ impl Reference {
     pub(crate) fn of_the_hub() -> Self {
         Self(format!("localhost/kedge-hub:{}", env!("CARGO_PKG_VERSION")))
     }
+
+    /// Without its tag.
+    pub(crate) fn repository(&self) -> &str {
+        self.0.rsplit_once(':').map_or(&self.0, |(name, _)| name)
+    }
+
+    /// Its tag.
+    pub(crate) fn tag(&self) -> &str {
+        self.0.rsplit_once(':').map_or("", |(_, tag)| tag)
+    }
 }
 
 impl FromStr for Reference {
@@ -61,6 +71,11 @@ mod tests {
         ] {
             assert_eq!(text.parse::<Reference>().unwrap().to_string(), text);
         }
+        let name: Reference = "registry.example:5000/hub:v1".parse().unwrap();
+        assert_eq!(
+            (name.repository(), name.tag()),
+            ("registry.example:5000/hub", "v1")
+        );
         let own = Reference::of_the_hub();
         assert_eq!(own.to_string().parse::<Reference>().unwrap(), own);
     }
