@@ -59,3 +59,22 @@ pub(crate) const GO: (u32, u32) = (1, 24);
 
 /// Building the API server from nothing takes six minutes on two cores, beside whatever else runs there.
 pub(crate) const GO_BUILD: Duration = Duration::from_secs(60 * 60);
+
+/// The hub's image, in cargo's target folder.
+pub(crate) const IMAGE: &str = "kedge-hub-image.tar";
+
+/// The user and the group of the hub in its image: what `manifests/base/deployment.yaml` runs it as. A number, because a
+/// kubelet cannot tell from a name that it is not root.
+pub(crate) const IMAGE_USER: u32 = 65532;
+
+/// The whole test on a node of Kubernetes, once everything is built: a minute and a half on two cores.
+pub(crate) const CLUSTER: Duration = Duration::from_secs(8 * 60);
+
+/// One step of it: a pod is there ten seconds after it was asked for, and a hub stops within its drain.
+pub(crate) const CLUSTER_STEP: Duration = Duration::from_secs(120);
+
+/// Its pods end: longer than the hub's terminationGracePeriodSeconds.
+pub(crate) const CLUSTER_DRAIN: Duration = Duration::from_secs(60);
+
+/// It ends in order after Ctrl-C: its pods, and then its programs.
+pub(crate) const CLUSTER_END: Duration = Duration::from_secs(100);

@@ -24,6 +24,7 @@ mod frames_of_agents;
 mod frames_of_people;
 mod host_keys;
 mod hub_rights;
+mod image;
 mod injected_keys;
 mod issuers_down;
 mod join_tokens;
