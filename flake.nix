@@ -79,5 +79,15 @@
           self.nixosModules.hub
         ];
       };
+
+      checks = forEachSystem (
+        system: pkgs:
+        import ./nixos-tests { inherit self pkgs; }
+        // {
+          offline = pkgs.callPackage ./nixos-tests/offline/package.nix {
+            inherit (self.packages.${system}) kedge kedge-agent kedge-hub;
+          };
+        }
+      );
     };
 }

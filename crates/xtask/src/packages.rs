@@ -27,6 +27,9 @@ const NEEDED_BY_TESTS: &[(&str, &str)] = &[
     ("script", "bsdutils"),
 ];
 
+/// What the checks of the Nix side need.
+const NEEDED_BY_NIX: &[(&str, &str)] = &[("nix", "nix-bin"), ("python3", "python3")];
+
 /// What the benchmark needs besides: links of a limited rate.
 const NEEDED_BY_BENCH: &[(&str, &str)] = &[("ip", "iproute2"), ("tc", "iproute2")];
 
@@ -38,6 +41,11 @@ pub(crate) fn ensure() -> Result<()> {
 /// Makes sure that all is there that the benchmark drives kedge with. What it compares with is left to whoever runs it.
 pub(crate) fn ensure_for_bench() -> Result<()> {
     install(&[NEEDED, NEEDED_BY_BENCH].concat())
+}
+
+/// Makes sure that all is there that the checks of the Nix side need: an evaluator of any age, and no daemon.
+pub(crate) fn ensure_for_nix() -> Result<()> {
+    install(NEEDED_BY_NIX)
 }
 
 /// Makes sure that all is there that the end-to-end tests need.

@@ -11,6 +11,7 @@ use crate::interrupt;
 
 mod e2e;
 mod lint;
+pub(crate) mod nix;
 mod orphans;
 mod tally;
 mod unit;
@@ -33,6 +34,8 @@ pub(crate) struct Arguments {
 enum Group {
     /// Format, clippy, cargo deny, generated files.
     Lint,
+    /// The flake, the NixOS modules and what they make of the units, without nixpkgs.
+    Nix,
     /// Unit, property and documentation tests.
     Unit,
     /// The built programs with real ssh, scp, sftp, rsync and sshd.
@@ -58,6 +61,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
         interrupt::check()?;
         let (name, outcome) = match group {
             Group::Lint => ("lint", lint::run(&workspace, only, &mut tally)),
+            Group::Nix => ("nix", nix::run(&workspace, only, &mut tally)),
             Group::Unit => ("unit", unit::run(&workspace, only, &mut tally)),
             Group::E2e => ("e2e", e2e::run(&workspace, &xtask, only, &mut tally)),
         };
