@@ -11,6 +11,9 @@ pub(crate) const UNIT: Duration = Duration::from_secs(5 * 60);
 /// All documentation tests: each is compiled.
 pub(crate) const DOC: Duration = Duration::from_secs(10 * 60);
 
+/// All checks of the Nix side: a hundred evaluations of a tenth of a second each, beside whatever else runs there.
+pub(crate) const NIX: Duration = Duration::from_secs(5 * 60);
+
 /// One end-to-end test. The slowest waits for a silent loss (40 s) twice.
 pub(crate) const E2E: Duration = Duration::from_secs(4 * 60);
 

@@ -27,6 +27,9 @@ const NEEDED_BY_TESTS: &[(&str, &str)] = &[
     ("script", "bsdutils"),
 ];
 
+/// What the checks of the Nix side need.
+const NEEDED_BY_NIX: &[(&str, &str)] = &[("nix", "nix-bin"), ("python3", "python3")];
+
 /// What the benchmark needs besides: links of a limited rate.
 const NEEDED_BY_BENCH: &[(&str, &str)] = &[("ip", "iproute2"), ("tc", "iproute2")];
 
@@ -72,6 +75,11 @@ pub(crate) fn ensure_for_cluster() -> Result<()> {
         return Ok(());
     }
     install_packages(&[package])
+}
+
+/// Makes sure that all is there that the checks of the Nix side need: an evaluator of any age, and no daemon.
+pub(crate) fn ensure_for_nix() -> Result<()> {
+    install(NEEDED_BY_NIX)
 }
 
 /// Makes sure that all is there that the end-to-end tests need.

@@ -12,6 +12,7 @@ use crate::interrupt;
 mod cluster;
 mod e2e;
 mod lint;
+pub(crate) mod nix;
 mod orphans;
 mod tally;
 mod unit;
@@ -34,6 +35,8 @@ pub(crate) struct Arguments {
 enum Group {
     /// Format, clippy, cargo deny, generated files.
     Lint,
+    /// The flake, the NixOS modules and what they make of the units, without nixpkgs.
+    Nix,
     /// Unit, property and documentation tests.
     Unit,
     /// The built programs with real ssh, scp, sftp, rsync and sshd.
@@ -44,7 +47,7 @@ enum Group {
 
 impl Group {
     /// Those that run when none is named.
-    const USUAL: &[Self] = &[Self::Lint, Self::Unit, Self::E2e];
+    const USUAL: &[Self] = &[Self::Lint, Self::Nix, Self::Unit, Self::E2e];
 }
 
 /// Runs the groups and prints the closing line.
@@ -66,6 +69,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
         interrupt::check()?;
         let (name, outcome) = match group {
             Group::Lint => ("lint", lint::run(&workspace, only, &mut tally)),
+            Group::Nix => ("nix", nix::run(&workspace, only, &mut tally)),
             Group::Unit => ("unit", unit::run(&workspace, only, &mut tally)),
             Group::E2e => ("e2e", e2e::run(&workspace, &xtask, only, &mut tally)),
             Group::Cluster => (
