@@ -59,3 +59,6 @@ pub(crate) const GO: (u32, u32) = (1, 24);
 
 /// Building the API server from nothing takes six minutes on two cores, beside whatever else runs there.
 pub(crate) const GO_BUILD: Duration = Duration::from_secs(60 * 60);
+
+/// One step of building a package: stripping or compressing a program with all its debugging information.
+pub(crate) const PACKAGE: Duration = Duration::from_secs(5 * 60);

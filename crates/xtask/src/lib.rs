@@ -1,4 +1,4 @@
-//! Developer commands: `cargo xtask demo`, `test`, `bench`, `generate`, `bless`, `tools`.
+//! Developer commands: `cargo xtask demo`, `test`, `bench`, `deb`, `generate`, `bless`, `tools`.
 //!
 //! It builds and runs what is in this repository, and what it starts ends with it: children live in process groups of
 //! their own and are ended by id, on success, on failure, on Ctrl-C and on SIGTERM.
@@ -17,6 +17,7 @@ use clap::Parser;
 mod bench;
 mod bless;
 mod builder;
+mod deb;
 mod defaults;
 mod demo;
 mod generate;
@@ -33,6 +34,8 @@ enum Commands {
     Bench(bench::Arguments),
     /// Refresh the goldens and the generated files.
     Bless,
+    /// Build the Debian packages of agent, hub and command line.
+    Deb(deb::Arguments),
     /// Start a hub, an agent and a scratch sshd, and go the whole way with the system's ssh.
     Demo(demo::Arguments),
     /// Write docs/reference, docs/man and manifests/base/crd from the programs themselves.
@@ -65,6 +68,7 @@ fn run(commands: Commands) -> Result<ExitCode> {
     match commands {
         Commands::Bench(arguments) => bench::run(&arguments),
         Commands::Bless => bless::run(),
+        Commands::Deb(arguments) => deb::run(&arguments),
         Commands::Demo(arguments) => demo::run(&arguments),
         Commands::Generate => generate::run(),
         Commands::Test(arguments) => test::run(&arguments),

@@ -30,6 +30,13 @@ const NEEDED_BY_TESTS: &[(&str, &str)] = &[
 /// What the benchmark needs besides: links of a limited rate.
 const NEEDED_BY_BENCH: &[(&str, &str)] = &[("ip", "iproute2"), ("tc", "iproute2")];
 
+/// What packages are built with.
+const NEEDED_BY_DEB: &[(&str, &str)] = &[
+    ("dpkg-deb", "dpkg"),
+    ("dpkg-shlibdeps", "dpkg-dev"),
+    ("strip", "binutils"),
+];
+
 /// Makes sure that all is there that the demo needs: as root by apt-get, otherwise by saying what to type.
 pub(crate) fn ensure() -> Result<()> {
     install(NEEDED)
@@ -38,6 +45,11 @@ pub(crate) fn ensure() -> Result<()> {
 /// Makes sure that all is there that the benchmark drives kedge with. What it compares with is left to whoever runs it.
 pub(crate) fn ensure_for_bench() -> Result<()> {
     install(&[NEEDED, NEEDED_BY_BENCH].concat())
+}
+
+/// Makes sure that all is there that Debian packages are built with.
+pub(crate) fn ensure_for_deb() -> Result<()> {
+    install(NEEDED_BY_DEB)
 }
 
 /// Makes sure that all is there that the end-to-end tests need.
