@@ -62,3 +62,9 @@ pub(crate) const GO_BUILD: Duration = Duration::from_secs(60 * 60);
 
 /// One step of building a package: stripping or compressing a program with all its debugging information.
 pub(crate) const PACKAGE: Duration = Duration::from_secs(5 * 60);
+
+/// Making the machines' Debian. It takes one minute, and the network's time.
+pub(crate) const IMAGE: Duration = Duration::from_secs(15 * 60);
+
+/// All scripts on all machines. They take four minutes.
+pub(crate) const MACHINES: Duration = Duration::from_secs(20 * 60);

@@ -37,6 +37,19 @@ const NEEDED_BY_DEB: &[(&str, &str)] = &[
     ("strip", "binutils"),
 ];
 
+/// What machines are made with.
+const NEEDED_BY_MACHINES: &[(&str, &str)] = &[
+    ("ip", "iproute2"),
+    ("mmdebstrap", "mmdebstrap"),
+    ("node", "nodejs"),
+    ("npm", "npm"),
+    ("nsenter", "util-linux"),
+    ("openssl", "openssl"),
+    ("python3", "python3"),
+    ("systemd-nspawn", "systemd-container"),
+    ("unshare", "util-linux"),
+];
+
 /// Makes sure that all is there that the demo needs: as root by apt-get, otherwise by saying what to type.
 pub(crate) fn ensure() -> Result<()> {
     install(NEEDED)
@@ -55,6 +68,12 @@ pub(crate) fn ensure_for_deb() -> Result<()> {
 /// Makes sure that all is there that the end-to-end tests need.
 pub(crate) fn ensure_for_tests() -> Result<()> {
     install(&[NEEDED, NEEDED_BY_TESTS].concat())?;
+    ensure_provider()
+}
+
+/// Makes sure that all is there that the machine tests need.
+pub(crate) fn ensure_for_machines() -> Result<()> {
+    install(&[NEEDED_BY_DEB, NEEDED_BY_MACHINES].concat())?;
     ensure_provider()
 }
 

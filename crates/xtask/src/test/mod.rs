@@ -11,6 +11,7 @@ use crate::interrupt;
 
 mod e2e;
 mod lint;
+mod machines;
 mod orphans;
 mod tally;
 mod unit;
@@ -37,6 +38,8 @@ enum Group {
     Unit,
     /// The built programs with real ssh, scp, sftp, rsync and sshd.
     E2e,
+    /// Whole machines with a real systemd: units, packages, logins. Needs root, and Debian.
+    Machines,
 }
 
 /// Runs the groups and prints the closing line.
@@ -60,6 +63,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
             Group::Lint => ("lint", lint::run(&workspace, only, &mut tally)),
             Group::Unit => ("unit", unit::run(&workspace, only, &mut tally)),
             Group::E2e => ("e2e", e2e::run(&workspace, &xtask, only, &mut tally)),
+            Group::Machines => ("machines", machines::run(&workspace, only, &mut tally)),
         };
         if let Err(error) = outcome {
             interrupt::check()?;
