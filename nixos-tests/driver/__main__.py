@@ -43,7 +43,7 @@ def main():
     # Namespaces are what cleans up: when the inner process ends, however it ends, the kernel ends all that it started,
     # and with them go the mounts and the network.
     command = ["unshare", "--pid", "--fork", "--kill-child", "--mount", "--mount-proc", "--net", "--uts", "--ipc"]
-    command += ["--propagation", "private", sys.executable, *sys.argv, "--inside", folder]
+    command += ["--propagation", "private", sys.executable, "-B", *sys.argv, "--inside", folder]
     stopped = []
     child = None
 

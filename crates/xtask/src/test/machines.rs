@@ -8,10 +8,10 @@ use std::io::{BufRead, BufReader};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use kedge_testkit::process::as_pid;
+use kedge_testkit::process::{as_pid, descendants, is_alive, kill_each};
 use kedge_testkit::{kube, machine, provider, wait};
 use rustix::process::{Signal, kill_process_group};
 
@@ -82,32 +82,103 @@ pub(crate) fn run(workspace: &Workspace, only: &str, tally: &mut Tally) -> Resul
     }
     let logs = folder.join("logs");
     let _ = fs::remove_dir_all(&logs);
-    let mut command = Command::new("python3");
-    command
-        .arg(workspace.root.join("nixos-tests/driver"))
-        .arg("--image")
-        .arg(&image)
-        .arg("--packages")
-        .arg(&built)
-        .arg("--logs")
-        .arg(&logs)
-        .arg("--kubernetes")
-        .arg(kube::programs()?)
-        .arg("--provider")
-        .arg(provider::folder()?)
-        .arg("--provider-program")
-        .arg(
-            workspace
-                .root
-                .join("crates/kedge-testkit/oidc-provider/provider.mjs"),
-        )
-        .arg("--node")
-        .arg(fs::canonicalize(
-            machine::find_program("node").context("Node is not installed")?,
-        )?)
-        .arg("--only")
-        .arg(only);
-    drive(command, tally)
+    let driver = Driver {
+        folder: workspace.root.join("nixos-tests/driver"),
+        image,
+        packages: built,
+        logs,
+        kubernetes: kube::programs()?,
+        provider: provider::folder()?,
+        program: workspace
+            .root
+            .join("crates/kedge-testkit/oidc-provider/provider.mjs"),
+        node: fs::canonicalize(machine::find_program("node").context("Node is not installed")?)?,
+    };
+    if KILLED.contains(only) {
+        let start = Instant::now();
+        match killed(&driver) {
+            Ok(()) => tally.passed(GROUP, KILLED, start.elapsed()),
+            Err(error) => tally.failed(GROUP, KILLED, &format!("{error:#}")),
+        }
+        if only == KILLED {
+            return Ok(());
+        }
+    }
+    drive(driver.command(only), tally)
+}
+
+/// What the driver is started with.
+#[derive(Debug)]
+struct Driver {
+    folder: PathBuf,
+    image: PathBuf,
+    packages: PathBuf,
+    logs: PathBuf,
+    kubernetes: PathBuf,
+    provider: PathBuf,
+    program: PathBuf,
+    node: PathBuf,
+}
+
+impl Driver {
+    /// Runs the scripts whose names contain `only`.
+    fn command(&self, only: &str) -> Command {
+        let mut command = Command::new("python3");
+        // No file of its own beside the sources.
+        command.arg("-B").arg(&self.folder);
+        for (flag, path) in [
+            ("--image", &self.image),
+            ("--packages", &self.packages),
+            ("--logs", &self.logs),
+            ("--kubernetes", &self.kubernetes),
+            ("--provider", &self.provider),
+            ("--provider-program", &self.program),
+            ("--node", &self.node),
+        ] {
+            command.arg(flag).arg(path);
+        }
+        command.args(["--only", only]);
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .process_group(0);
+        command
+    }
+}
+
+/// A driver that is killed cannot clean up. Its machines end all the same, and the next one removes its folder.
+fn killed(driver: &Driver) -> Result<()> {
+    let mut child = orphans::spawn(&mut driver.command(SHORTEST)).context("start the driver")?;
+    let is_machine = |pid: &u32| {
+        let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+        name.trim() == "systemd-nspawn"
+    };
+    let begun = wait::until_true("a machine to start", defaults::MACHINES, || {
+        Ok(descendants(child.id()).iter().any(is_machine))
+    });
+    let family = descendants(child.id());
+    child.kill()?;
+    child.wait()?;
+    let named = format!("kedge-machines-{}-", child.id());
+    orphans::forget(child.id());
+    begun?;
+    let ended = wait::until_true("its machines to end", defaults::PRINT, || {
+        // Who has lost their parent is this process's child by now.
+        orphans::end_all();
+        Ok(!family.iter().any(|pid| is_alive(*pid)))
+    });
+    kill_each(&family);
+    ended?;
+    let left = || -> Result<bool> {
+        let mut entries = fs::read_dir(SCRATCH)?.flatten();
+        Ok(entries.any(|entry| entry.file_name().to_string_lossy().starts_with(&named)))
+    };
+    ensure!(left()?, "it made no folder that could be left");
+    let mut next = driver.command("none of them");
+    next.stdout(Stdio::null()).stderr(Stdio::null());
+    let _ = Step::new(next).quietly(defaults::PRINT);
+    ensure!(!left()?, "the next one left {SCRATCH}/{named}*");
+    Ok(())
 }
 
 /// Why there can be no machines here; else the name of the Debian that they are.
@@ -190,10 +261,6 @@ fn key() -> u64 {
 
 /// Runs the driver and counts what it says. It cleans up after itself when it is told to stop.
 fn drive(mut command: Command, tally: &mut Tally) -> Result<()> {
-    command
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .process_group(0);
     let mut child = orphans::spawn(&mut command).context("start the driver of the machines")?;
     let stdout = child.stdout.take().context("stdout is piped")?;
     let (send, lines) = std::sync::mpsc::sync_channel::<String>(LINES);
@@ -281,6 +348,15 @@ impl Counted {
         }
     }
 }
+
+/// The test that is not a script.
+const KILLED: &str = "killed";
+
+/// A script that begins like all others, and does least.
+const SHORTEST: &str = "hardening";
+
+/// Where the driver keeps the machines' disks.
+const SCRATCH: &str = "/var/tmp";
 
 /// Lines that are read ahead of what is counted; the driver waits when there are more.
 const LINES: usize = 1024;
