@@ -35,6 +35,8 @@ class Machine:
         self.console = os.path.join(stage.logs, f"{stage.name}-{self.name}.log")
         self.journal = os.path.join(stage.logs, f"{stage.name}-{self.name}.journal")
         self.cable = network.Cable(self, number)
+        # Of an earlier run.
+        open(self.console, "wb").close()
         self.process = None
         self.leader = None
         self.is_new = True

@@ -129,7 +129,7 @@ pub(super) fn fill(
     }
 }
 
-/// The man pages of its program, and of that program's commands.
+/// The man pages of its program, or of that program's commands.
 fn manuals(stage: &mut Stage, workspace: &Workspace, package: &Package) -> Result<()> {
     let folder = workspace.root.join("docs/man");
     let mut names = fs::read_dir(&folder)?
@@ -140,8 +140,9 @@ fn manuals(stage: &mut Stage, workspace: &Workspace, package: &Package) -> Resul
         let Some((page, section)) = name.rsplit_once('.') else {
             continue;
         };
+        // `kedge-agent.1` is the page of `kedge agent`, the one of section 8 is the daemon's.
         let is_its = match package.daemon {
-            Some(_) => page == package.name,
+            Some(_) => page == package.name && section == "8",
             None => section == "1",
         };
         if is_its {

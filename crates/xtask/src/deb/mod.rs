@@ -30,6 +30,9 @@ pub(crate) struct Arguments {
     /// The revision of the packaging, the last part of the version.
     #[arg(long, value_name = "NUMBER", default_value_t = 1)]
     revision: u32,
+    /// Compress quickly rather than well.
+    #[arg(long)]
+    fast: bool,
 }
 
 /// Builds them and says where they are.
@@ -51,7 +54,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
         out,
         revision: arguments.revision,
         only: None,
-        fast: false,
+        fast: arguments.fast,
     };
     for package in build(&workspace, &wanted)? {
         println!("{}", package.display());

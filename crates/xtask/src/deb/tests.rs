@@ -109,6 +109,23 @@ fn packages_hold_what_they_promise() {
 }
 
 #[test]
+fn packages_share_no_file() {
+    let Some((_folder, built)) = packages(false) else {
+        return;
+    };
+    let mut seen = std::collections::BTreeSet::new();
+    for package in &built {
+        for line in ask("--contents", package).lines() {
+            let path = line.split_whitespace().last().unwrap();
+            assert!(
+                path.ends_with('/') || seen.insert(path.to_owned()),
+                "{path}"
+            );
+        }
+    }
+}
+
+#[test]
 fn configuration_is_the_administrators_and_scripts_are_whole() {
     let Some((folder, built)) = packages(false) else {
         return;
