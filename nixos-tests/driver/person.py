@@ -7,7 +7,7 @@ URL = "https://hub:8443"
 
 def pin(hub):
     """The fingerprint that the hub's own certificate is believed by, as it says at its start."""
-    said = hub.wait_until_succeeds("journalctl --unit=kedge-hub --output=cat | grep -oE 'sha256:[A-Za-z0-9+/=_-]+'")
+    said = hub.wait_until_succeeds("journalctl --unit=kedge-hub --output=json | grep -oE 'sha256:[A-Za-z0-9+/=_-]+'")
     return said.split()[-1]
 
 

@@ -43,7 +43,7 @@ with subtest("a server that has not joined is ready, and says what to do"):
     assert state()["state"] == "not-joined"
 
 with subtest("people log in, and the administrator lets them in"):
-    pin = hub.succeed("journalctl --unit=kedge-hub --output=cat | grep -oE 'sha256:[A-Za-z0-9+/=_-]+' | tail -1").strip()
+    pin = hub.succeed("journalctl --unit=kedge-hub --output=json | grep -oE 'sha256:[A-Za-z0-9+/=_-]+' | tail -1").strip()
     login = f"kedge login {URL} --pin {pin} --token-file -"
     laptop.succeed(f"echo {TOKENS['admin']} | {login}")
     laptop.succeed(as_alice(f"echo {TOKENS['alice']} | {login}"))

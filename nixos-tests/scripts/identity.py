@@ -63,7 +63,7 @@ with subtest("a server joins, and its key is in a Secret"):
     login(laptop, "admin")
     made = laptop.succeed(as_user("admin", "kedge token create --server web01 -o json"))
     secret = json.loads(made)["status"]["token"]
-    pin = hub.succeed("journalctl --unit=kedge-hub --output=cat | grep -oE 'sha256:[A-Za-z0-9+/=_-]+' | tail -1").strip()
+    pin = hub.succeed("journalctl --unit=kedge-hub --output=json | grep -oE 'sha256:[A-Za-z0-9+/=_-]+' | tail -1").strip()
     web01.succeed(f"echo {secret} | kedge-agent join {URL} --token-file - --pin {pin} --name web01")
     web01.wait_until_succeeds("kedge agent wait --connected --timeout 20s")
     patch = json.dumps({"spec": {"sshKeySecretRef": {"namespace": "ssh-keys", "name": "web01"}}})

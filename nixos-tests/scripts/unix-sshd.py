@@ -37,7 +37,7 @@ with subtest("the socket is the agent's alone"):
     assert web01.succeed("stat -c '%U %a' /run/kedge-sshd/socket").split() == ["kedge-agent", "600"]
 
 with subtest("a session is opened through it"):
-    pin = hub.succeed("journalctl --unit=kedge-hub --output=cat | grep -oE 'sha256:[A-Za-z0-9+/=_-]+' | tail -1").strip()
+    pin = hub.succeed("journalctl --unit=kedge-hub --output=json | grep -oE 'sha256:[A-Za-z0-9+/=_-]+' | tail -1").strip()
     login = f"kedge login {URL} --pin {pin} --token-file -"
     laptop.succeed(f"echo {TOKENS['admin']} | {login}")
     laptop.succeed(as_alice(f"echo {TOKENS['alice']} | {login}"))

@@ -54,7 +54,7 @@ with subtest("an agent that was installed runs, and will at the next boot"):
     web01.fail("systemctl is-enabled kedge-sshd.socket")
 
 with subtest("it joins"):
-    pin = hub.succeed("journalctl --unit=kedge-hub --output=cat | grep -oE 'sha256:[A-Za-z0-9+/=_-]+' | tail -1").strip()
+    pin = hub.succeed("journalctl --unit=kedge-hub --output=json | grep -oE 'sha256:[A-Za-z0-9+/=_-]+' | tail -1").strip()
     login = f"kedge login {URL} --pin {pin} --token-file -"
     laptop.succeed(f"echo {TOKENS['admin']} | {login}")
     laptop.succeed(as_alice(f"echo {TOKENS['alice']} | {login}"))
