@@ -81,3 +81,12 @@ pub(crate) const CLUSTER_DRAIN: Duration = Duration::from_secs(60);
 
 /// It ends in order after Ctrl-C: its pods, and then its programs.
 pub(crate) const CLUSTER_END: Duration = Duration::from_secs(100);
+
+/// One step of building a package: stripping or compressing a program with all its debugging information.
+pub(crate) const PACKAGE: Duration = Duration::from_secs(5 * 60);
+
+/// Making the machines' Debian. It takes one minute, and the network's time.
+pub(crate) const MACHINE_IMAGE: Duration = Duration::from_secs(15 * 60);
+
+/// All scripts on all machines. They take four minutes.
+pub(crate) const MACHINES: Duration = Duration::from_secs(20 * 60);

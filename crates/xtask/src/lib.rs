@@ -1,4 +1,4 @@
-//! Developer commands: `cargo xtask demo`, `test`, `bench`, `generate`, `bless`, `image`, `tools`.
+//! Developer commands: `cargo xtask demo`, `test`, `bench`, `deb`, `generate`, `bless`, `image`, `tools`.
 //!
 //! It builds and runs what is in this repository, and what it starts ends with it: children live in process groups of
 //! their own and are ended by id, on success, on failure, on Ctrl-C and on SIGTERM.
@@ -18,6 +18,7 @@ mod bench;
 mod bless;
 mod builder;
 mod cluster;
+mod deb;
 mod defaults;
 mod demo;
 mod generate;
@@ -40,6 +41,8 @@ enum Commands {
     /// What `cargo xtask test cluster` starts in namespaces of its own.
     #[command(hide = true)]
     ClusterInside(cluster::Inside),
+    /// Build the Debian packages of agent, hub and command line.
+    Deb(deb::Arguments),
     /// Start a hub, an agent and a scratch sshd, and go the whole way with the system's ssh.
     Demo(demo::Arguments),
     /// Write docs/reference, docs/man and manifests/base/crd from the programs themselves.
@@ -75,6 +78,7 @@ fn run(commands: Commands) -> Result<ExitCode> {
         Commands::Bench(arguments) => bench::run(&arguments),
         Commands::Bless => bless::run(),
         Commands::ClusterInside(arguments) => cluster::run_inside(&arguments),
+        Commands::Deb(arguments) => deb::run(&arguments),
         Commands::Demo(arguments) => demo::run(&arguments),
         Commands::Generate => generate::run(),
         Commands::Image(arguments) => image::run(&arguments),

@@ -52,6 +52,26 @@ const NEEDED_BY_CLUSTER: &[(&str, &str)] = &[
 /// Where Debian puts the programs that wire pods, which are on nobody's path; its package is called like this.
 const NETWORK_PLUGINS: (&str, &str) = ("/usr/lib/cni/ptp", "containernetworking-plugins");
 
+/// What packages are built with.
+const NEEDED_BY_DEB: &[(&str, &str)] = &[
+    ("dpkg-deb", "dpkg"),
+    ("dpkg-shlibdeps", "dpkg-dev"),
+    ("strip", "binutils"),
+];
+
+/// What machines are made with.
+const NEEDED_BY_MACHINES: &[(&str, &str)] = &[
+    ("ip", "iproute2"),
+    ("mmdebstrap", "mmdebstrap"),
+    ("node", "nodejs"),
+    ("npm", "npm"),
+    ("nsenter", "util-linux"),
+    ("openssl", "openssl"),
+    ("python3", "python3"),
+    ("systemd-nspawn", "systemd-container"),
+    ("unshare", "util-linux"),
+];
+
 /// Makes sure that all is there that the demo needs: as root by apt-get, otherwise by saying what to type.
 pub(crate) fn ensure() -> Result<()> {
     install(NEEDED)
@@ -82,9 +102,20 @@ pub(crate) fn ensure_for_nix() -> Result<()> {
     install(NEEDED_BY_NIX)
 }
 
+/// Makes sure that all is there that Debian packages are built with.
+pub(crate) fn ensure_for_deb() -> Result<()> {
+    install(NEEDED_BY_DEB)
+}
+
 /// Makes sure that all is there that the end-to-end tests need.
 pub(crate) fn ensure_for_tests() -> Result<()> {
     install(&[NEEDED, NEEDED_BY_TESTS, NEEDED_BY_IMAGE].concat())?;
+    ensure_provider()
+}
+
+/// Makes sure that all is there that the machine tests need.
+pub(crate) fn ensure_for_machines() -> Result<()> {
+    install(&[NEEDED_BY_DEB, NEEDED_BY_MACHINES].concat())?;
     ensure_provider()
 }
 

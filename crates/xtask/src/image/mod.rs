@@ -55,7 +55,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
         Some(bins) => std::path::absolute(bins)?,
         None => {
             println!("Building the release programs.");
-            Workspace::find()?.release()?.0
+            Workspace::find()?.release()?
         }
     };
     let out = match &arguments.out {

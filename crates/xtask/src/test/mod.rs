@@ -12,6 +12,7 @@ use crate::interrupt;
 mod cluster;
 mod e2e;
 mod lint;
+mod machines;
 pub(crate) mod nix;
 mod orphans;
 mod tally;
@@ -41,13 +42,15 @@ enum Group {
     Unit,
     /// The built programs with real ssh, scp, sftp, rsync and sshd.
     E2e,
+    /// Whole machines with a real systemd: units, packages, logins. Needs root, and Debian.
+    Machines,
     /// The hub's image on a real node of Kubernetes. Builds that with Go, once: only when it is asked for.
     Cluster,
 }
 
 impl Group {
     /// Those that run when none is named.
-    const USUAL: &[Self] = &[Self::Lint, Self::Nix, Self::Unit, Self::E2e];
+    const USUAL: &[Self] = &[Self::Lint, Self::Nix, Self::Unit, Self::E2e, Self::Machines];
 }
 
 /// Runs the groups and prints the closing line.
@@ -72,6 +75,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
             Group::Nix => ("nix", nix::run(&workspace, only, &mut tally)),
             Group::Unit => ("unit", unit::run(&workspace, only, &mut tally)),
             Group::E2e => ("e2e", e2e::run(&workspace, &xtask, only, &mut tally)),
+            Group::Machines => ("machines", machines::run(&workspace, only, &mut tally)),
             Group::Cluster => (
                 "cluster",
                 cluster::run(&workspace, &xtask, only, &mut tally),
