@@ -50,6 +50,7 @@ mod policies;
 mod prelude;
 mod session_life;
 mod sessions;
+mod sessions_listed;
 mod silent_loss;
 mod ssh_config;
 mod store;
