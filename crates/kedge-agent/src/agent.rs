@@ -3,27 +3,33 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use kedge_service::files::{self, FileError};
+use kedge_service::paths::NoCredentials;
 use kedge_service::{
-    Admin, ConfigError, LogHandle, Notifier, Readiness, Shutdown, Stage, StopLimits, StopReport,
-    report,
+    Admin, Control, LogHandle, Notifier, Readiness, Shutdown, Stage, StopLimits, StopReport,
 };
 use kedge_tunnel::DialError;
 use thiserror::Error;
-use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::{Notify, watch};
 
 use crate::config::AgentConfig;
 use crate::hub::{self, HubClient};
 use crate::identity::{Identity, IdentityError, StateDir};
 use crate::lock::{LockError, StateLock};
 use crate::metrics::AgentMetrics;
+use crate::reload::Reloader;
+use crate::standing::Standing;
 use crate::tunnel::Tunnel;
+use crate::{control, joining};
 
 /// What an agent is given by whoever starts it.
 #[derive(Debug)]
 pub struct Surroundings {
     /// Where the administration endpoint listens, if it is wanted.
     pub admin: Option<TcpListener>,
+    /// The file that the configuration came from, and that a reload reads again.
+    pub config: Option<PathBuf>,
     /// The running log, whose level a reload may change.
     pub log: Option<LogHandle>,
     /// The service manager.
@@ -36,6 +42,9 @@ pub struct Surroundings {
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum BuildError {
+    /// A credential is not there.
+    #[error("cannot tell whom to believe to be the hub")]
+    Credentials(#[source] NoCredentials),
     /// The hub's URL, certificate or proxy cannot be used.
     #[error("cannot prepare the way to the hub")]
     Dialer(#[source] DialError),
@@ -45,12 +54,9 @@ pub enum BuildError {
     /// The state folder is another agent's.
     #[error(transparent)]
     Lock(#[from] LockError),
-    /// It has not joined a hub.
-    #[error("this agent has not joined a hub: there is no {}", path.display())]
-    NotJoined {
-        /// The file that joining would have written.
-        path: PathBuf,
-    },
+    /// The state folder is not there and cannot be made.
+    #[error("cannot keep the agent's state")]
+    State(#[source] FileError),
 }
 
 impl BuildError {
@@ -58,86 +64,104 @@ impl BuildError {
     #[must_use]
     pub fn hint(&self) -> Option<String> {
         match self {
+            Self::Credentials(_) => None,
             Self::Dialer(error) => error.hint(),
             Self::Identity(error) => error.hint(),
             Self::Lock(error) => error.hint(),
-            Self::NotJoined { .. } => Some("kedge-agent join HUB --token-file FILE".to_owned()),
+            Self::State(error) => error.hint(),
         }
     }
+}
+
+/// What all parts of a running agent share. Clones are handles to the same.
+#[derive(Clone, Debug)]
+pub struct Shared {
+    /// Key and identity.
+    pub state: StateDir,
+    /// The configuration as it is now.
+    pub settings: watch::Receiver<Arc<AgentConfig>>,
+    /// Counters.
+    pub metrics: AgentMetrics,
+    /// What the agent is doing.
+    pub standing: Standing,
+    /// Something has changed that ends a pause: look again at once.
+    pub nudge: Arc<Notify>,
+    /// When to stop.
+    pub shutdown: Shutdown,
 }
 
 /// An agent, built and not yet running.
 #[derive(Debug)]
 pub struct Agent {
-    identity: Identity,
-    tunnel: Tunnel,
+    shared: Shared,
+    /// The way to the hub; none before it has joined.
+    client: Option<HubClient>,
     admin: Option<Admin>,
+    control: Vec<Control>,
     reloader: Reloader,
+    notifier: Notifier,
     lock: StateLock,
 }
 
 impl Agent {
     /// Takes the state folder for itself, reads key and identity, and prepares the way to the hub.
-    /// Nothing is dialled yet.
+    /// Nothing is dialled yet. An agent that has not joined is an agent all the same.
     ///
     /// # Errors
     ///
     /// [`BuildError`].
     pub fn build(config: AgentConfig, around: Surroundings) -> Result<Self, BuildError> {
-        let Surroundings {
-            admin,
-            log,
-            notifier,
-            shutdown,
-        } = around;
         let state = StateDir::new(&config.state_dir);
         let identity = state.identity().map_err(BuildError::Identity)?;
-        let Some(identity) = identity else {
-            return Err(BuildError::NotJoined {
-                path: state.identity_path(),
-            });
-        };
+        files::create_private_folder(state.path()).map_err(BuildError::State)?;
         let lock = StateLock::take(&state)?;
-        let key = state.key().map_err(BuildError::Identity)?;
-        let trust = match config.trust() {
-            Some(trust) => trust,
-            None => identity.trust(&state).map_err(BuildError::Identity)?,
-        };
-        let url = config.hub.as_ref().unwrap_or(&identity.hub);
-        let dialer = hub::dialer(url, trust).map_err(BuildError::Dialer)?;
-        let client = HubClient::new(dialer, identity.name.clone(), identity.hub_id.clone(), key);
         let (metrics, readiness) = (AgentMetrics::new(), Readiness::new());
-        readiness.missing("hub", "not dialled yet");
-        let admin = admin.map(|listener| {
-            Admin::new(
-                listener,
-                readiness.clone(),
-                metrics.registry.clone(),
-                shutdown.clone(),
-            )
+        let shutdown = around.shutdown;
+        let notifier = around.notifier;
+        let standing = Standing::new(notifier.clone(), readiness.clone(), shutdown.clone());
+        let client = match identity {
+            Some(identity) => Some(begin(&config, &identity, &state, &standing)?),
+            None => None,
+        };
+        let admin = around.admin.map(|listener| {
+            let registry = metrics.registry.clone();
+            Admin::new(listener, readiness, registry, shutdown.clone())
         });
+        let nudge = Arc::new(Notify::new());
         let (sender, settings) = watch::channel(Arc::new(config));
         let reloader = Reloader {
+            path: around.config,
             settings: sender,
-            log,
-            notifier: notifier.clone(),
+            log: around.log,
+            standing: standing.clone(),
+            nudge: Arc::clone(&nudge),
         };
-        let client = Arc::new(client);
-        let tunnel = Tunnel {
-            client,
+        let shared = Shared {
+            state,
             settings,
             metrics,
-            readiness,
-            notifier,
+            standing,
+            nudge,
             shutdown,
         };
         Ok(Self {
-            identity,
-            tunnel,
+            shared,
+            client,
             admin,
+            control: Vec::new(),
             reloader,
+            notifier,
             lock,
         })
+    }
+
+    /// Answers on these control sockets as well, as soon as it runs. They come last, since an agent that cannot be
+    /// built should not have touched another one's socket.
+    pub fn answer_on(&mut self, listeners: impl IntoIterator<Item = UnixListener>) {
+        let router = control::router(self.shared.clone(), self.reloader.clone());
+        let listeners = listeners.into_iter();
+        self.control
+            .extend(listeners.map(|listener| Control::new(listener, router.clone())));
     }
 
     /// The way to change its configuration while it runs.
@@ -149,62 +173,58 @@ impl Agent {
     /// Its counters.
     #[must_use]
     pub fn metrics(&self) -> AgentMetrics {
-        self.tunnel.metrics.clone()
+        self.shared.metrics.clone()
     }
 
     /// Runs until its [`Shutdown`] begins, and then through to the end.
     ///
-    /// The service manager hears READY at once: whether the hub answers is no reason to hold up a
-    /// boot.
+    /// The service manager hears READY at once: whether the hub answers, or anybody has joined it, is no
+    /// reason to hold up a boot.
     ///
     /// # Cancel safety
     ///
     /// Dropping it leaves its tasks to the [`Shutdown`].
     pub async fn run(self) -> StopReport {
         let Self {
-            identity,
-            tunnel,
+            shared,
+            client,
             admin,
-            reloader,
+            control,
+            reloader: _,
+            notifier,
             lock,
         } = self;
-        let shutdown = tunnel.shutdown.clone();
-        let notifier = tunnel.notifier.clone();
+        let shutdown = shared.shutdown.clone();
         let tasks = shutdown.tasks();
         if let Some(admin) = admin {
             tasks.spawn("admin", admin.run(shutdown.clone()));
         }
+        for control in control {
+            tasks.spawn("control", control.run(shutdown.clone()));
+        }
         if notifier.watchdog_period().is_some() {
-            let (notifier, shutdown) = (notifier.clone(), shutdown.clone());
+            let shutdown = shutdown.clone();
             let feed = async move { notifier.feed_watchdog(shutdown.reached(Stage::Cut)).await };
             tasks.spawn("watchdog", feed);
         }
-        let url = tunnel
-            .client
-            .dialer()
-            .url()
-            .as_str()
-            .trim_end_matches('/')
-            .to_owned();
-        let target = reloader.settings.borrow().target.clone();
+        let identity = shared.standing.identity();
         tracing::info!(
-            hub = url,
-            server = identity.name.as_str(),
-            %target,
+            hub = identity.as_ref().map(|(_, hub)| hub.to_string()),
+            server = identity.as_ref().map(|(name, _)| name.to_string()),
+            target = %shared.settings.borrow().target,
             version = crate::VERSION,
             "agent started"
         );
-        notifier.ready(&format!("connecting to {url} as {}", identity.name));
-        tasks.spawn("tunnel", tunnel.keep());
+        shared.standing.ready();
+        tasks.spawn("tunnel", keep(shared.clone(), client));
         tokio::select! {
             () = shutdown.reached(Stage::NotReady) => {}
             () = tasks.panicked() => shutdown.begin(),
             () = shutdown.sessions().panicked() => shutdown.begin(),
         }
-        let open = shutdown.sessions().count();
-        notifier.stopping(&format!("stopping; {open} sessions may finish"));
-        tracing::info!(sessions = open, "agent stopping");
-        let drain = reloader.settings.borrow().limits.drain();
+        shared.standing.draining();
+        tracing::info!(sessions = shutdown.sessions().count(), "agent stopping");
+        let drain = shared.settings.borrow().limits.drain();
         let report = shutdown
             .sequence(StopLimits {
                 drain,
@@ -221,55 +241,37 @@ impl Agent {
     }
 }
 
-/// Changes a running agent's configuration. Clones are handles.
-#[derive(Clone, Debug)]
-pub struct Reloader {
-    settings: watch::Sender<Arc<AgentConfig>>,
-    log: Option<LogHandle>,
-    notifier: Notifier,
+/// Joins first, when it has to, and then keeps the tunnel.
+async fn keep(shared: Shared, client: Option<HubClient>) {
+    let client = match client {
+        Some(client) => Some(client),
+        None => joining::joined(&shared).await,
+    };
+    if let Some(client) = client {
+        let client = Arc::new(client);
+        Tunnel { shared, client }.keep().await;
+    }
 }
 
-impl Reloader {
-    /// Takes over what `newer` says about target, host keys, limits and log level. Sessions that
-    /// are open keep the target they have. A configuration that cannot be read changes nothing.
-    pub fn reload(&self, newer: Result<AgentConfig, ConfigError>) {
-        self.notifier.reloading();
-        match newer {
-            Ok(newer) => self.take_over(newer),
-            Err(error) => {
-                let reason = report::chain(&error);
-                tracing::error!(error = reason, "cannot reload; the old configuration stays");
-                self.notifier
-                    .ready(&format!("the old configuration stays: {reason}"));
-            }
-        }
-    }
-
-    fn take_over(&self, newer: AgentConfig) {
-        let older = Arc::clone(&self.settings.borrow());
-        let waiting = older.fixed_changes(&newer);
-        if !waiting.is_empty() {
-            tracing::warn!(
-                keys = waiting.join(", "),
-                "these keys take effect at the next start"
-            );
-        }
-        if let Some(log) = &self.log {
-            log.set_level(&newer.log.level);
-        }
-        tracing::info!(target = %newer.target, level = %newer.log.level, "configuration reloaded");
-        // What needs a restart stays as it is, so that the next reload names it again.
-        let settings = AgentConfig {
-            target: newer.target,
-            host_keys: newer.host_keys,
-            limits: newer.limits,
-            log: kedge_service::LogConfig {
-                level: newer.log.level,
-                format: older.log.format,
-            },
-            ..AgentConfig::clone(&older)
-        };
-        self.settings.send_replace(Arc::new(settings));
-        self.notifier.ready("configuration reloaded");
-    }
+/// The way to the hub that an identity names, which is what the agent is from now on.
+pub(crate) fn begin(
+    config: &AgentConfig,
+    identity: &Identity,
+    state: &StateDir,
+    standing: &Standing,
+) -> Result<HubClient, BuildError> {
+    let key = state.key().map_err(BuildError::Identity)?;
+    let trust = match config.trust().map_err(BuildError::Credentials)? {
+        Some(trust) => trust,
+        None => identity.trust(state).map_err(BuildError::Identity)?,
+    };
+    let url = config.hub.as_ref().unwrap_or(&identity.hub);
+    let dialer = hub::dialer(url, trust).map_err(BuildError::Dialer)?;
+    standing.is(identity.name.clone(), url.clone());
+    Ok(HubClient::new(
+        dialer,
+        identity.name.clone(),
+        identity.hub_id.clone(),
+        key,
+    ))
 }

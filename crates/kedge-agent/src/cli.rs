@@ -5,20 +5,28 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use clap::{ArgGroup, Args, CommandFactory, Parser, Subcommand};
+use http::Method;
+use kedge_api::control::{AgentState, AgentStatus, JOINED_PATH};
+use kedge_api::text::Printable;
 use kedge_api::{HubUrl, JoinTokenSecret, LabelKey, LabelValue, Labels, ServerName};
+use kedge_service::control::{self, ClaimError, SocketFile};
 use kedge_service::{
-    ConfigError, Failure, Notifier, Shutdown, Signal, Signals, files, listen, logging, reference,
-    report,
+    Activated, ConfigError, Failure, Notifier, Shutdown, Signal, Signals, files, listen, logging,
+    reference, report,
 };
 use kedge_tunnel::CertificatePin;
 use schemars::schema_for;
 use secrecy::{ExposeSecret, SecretString};
+use tokio::net::UnixListener;
 use tokio::runtime::{Builder, Runtime};
 
-use crate::agent::{Agent, Reloader, Surroundings};
-use crate::config::AgentConfig;
+use crate::agent::{Agent, Surroundings};
+use crate::config::{AgentConfig, ControlSocket};
+use crate::defaults;
 use crate::identity::StateDir;
 use crate::join::{self, Join};
+use crate::owner::AsOwner;
+use crate::reload::Reloader;
 
 /// Makes this server reachable by SSH through a kedge hub, without an open port.
 ///
@@ -32,9 +40,9 @@ use crate::join::{self, Join};
     max_term_width = 100,
     after_long_help = "\
 Examples:
-  Join a hub, then start the service:
+  Join a hub, before or after the service was started:
     kedge-agent join https://hub.example.com --token-file /root/join-token
-    systemctl enable --now kedge-agent
+    kedge agent wait --connected
 
   Join a hub that made its own certificate; it printed the pin at its start:
     kedge-agent join https://10.0.0.5:8443 --pin sha256:... --token-file -
@@ -44,6 +52,7 @@ Examples:
 
 Files:
   /etc/kedge/agent.toml          configuration; every key may be left out
+  /run/kedge-agent/control.sock  what `kedge agent` asks; for root
   /var/lib/kedge-agent/          the agent's key and identity
 
 Exit status:
@@ -70,7 +79,8 @@ pub enum Command {
     ///
     /// Makes an Ed25519 key that never leaves this machine, proves it to the hub, and reports the
     /// host keys of this server's sshd, which people's ssh will believe from then on. A join whose
-    /// answer was lost may be repeated.
+    /// answer was lost may be repeated. An agent that runs already begins at once. Root joins as the
+    /// user that the state folder belongs to.
     #[command(after_long_help = "\
 Examples:
   kedge-agent join https://hub.example.com --token-file /root/join-token
@@ -90,7 +100,8 @@ expires. Prefer --token-file: other users of this machine can read a command lin
     /// Keep the tunnel to the hub
     ///
     /// Runs in the foreground until SIGTERM; SIGHUP reads target, host-keys, limits and log.level
-    /// again without dropping a session. HTTPS_PROXY and NO_PROXY are obeyed.
+    /// again without dropping a session. HTTPS_PROXY and NO_PROXY are obeyed. Where nobody has joined
+    /// it, it waits for `kedge-agent join`, or joins by itself if its configuration says where.
     Run,
 }
 
@@ -161,7 +172,7 @@ impl FromStr for Label {
 ///
 /// What is wrong with the configuration.
 pub fn check_config(path: Option<&Path>) -> Result<(), Failure> {
-    let config = AgentConfig::load(path).map_err(|error| unusable(&error))?;
+    let config = AgentConfig::check(path).map_err(|error| unusable(&error))?;
     print(&format!(
         "the configuration is good; sessions go to {}\n",
         config.target
@@ -180,11 +191,15 @@ pub fn join(path: Option<&Path>, arguments: JoinArguments) -> Result<(), Failure
         std::path::absolute(&path)
             .map_err(|error| Failure::new(format!("{}: {error}", path.display())))
     };
-    let state = absolute(
-        arguments
-            .state_dir
-            .unwrap_or_else(|| config.state_dir.clone()),
-    )?;
+    let state = match arguments.state_dir {
+        Some(path) => absolute(path)?,
+        None => config.state_dir.clone(),
+    };
+    // The agent that runs with this configuration has another folder, if one was named here.
+    let running = match &config.control_socket {
+        ControlSocket::Path(socket) if state == config.state_dir => Some(socket.clone()),
+        _ => None,
+    };
     let mut labels = Labels::default();
     for Label(key, value) in arguments.labels {
         if labels.insert(key.clone(), value).is_some() {
@@ -202,15 +217,58 @@ pub fn join(path: Option<&Path>, arguments: JoinArguments) -> Result<(), Failure
             .or(config.pin.filter(|_| !given).map(|pin| pin.0)),
         ca_file: match arguments.ca_file {
             Some(path) => Some(absolute(path)?),
-            None => config.ca_file.filter(|_| !given),
+            None => match config.ca_file.filter(|_| !given) {
+                Some(path) => Some(path.find().map_err(|error| Failure::from_error(&error))?),
+                None => None,
+            },
         },
         state: StateDir::new(&state),
         host_keys: config.host_keys,
     };
-    let joined = runtime()?
-        .block_on(join::join(&join))
-        .map_err(|error| error.failure())?;
-    print(&format!("{}\n", join::announcement(&joined)))
+    let joined = {
+        let _owner = AsOwner::of(&state).map_err(|error| {
+            let shown = state.display();
+            Failure::new(format!("cannot act as the owner of {shown}: {error}"))
+        })?;
+        runtime()?.block_on(join::join(&join))
+    };
+    let joined = joined.map_err(|error| error.failure())?;
+    print(&format!("{}\n", join::announcement(&joined)))?;
+    if let Some(note) = running.and_then(|socket| tell(&socket)) {
+        // It has joined, whether anybody reads this or not.
+        let _ = writeln!(io::stderr(), "note: {note}");
+    }
+    Ok(())
+}
+
+/// Tells the agent that runs, and so starts the one whose socket the service manager holds. What the person should
+/// know about it comes back; an agent that does not run needs no telling.
+fn tell(socket: &Path) -> Option<String> {
+    let asked = runtime().ok()?.block_on(control::call(
+        socket,
+        Method::POST,
+        JOINED_PATH,
+        defaults::TELL_TIME,
+    ));
+    let why = match asked {
+        Err(error) if error.connect().is_some() => return None,
+        Err(error) => report::chain(&error),
+        Ok(answer) if answer.status().is_success() => {
+            let status: AgentStatus = serde_json::from_slice(answer.body()).ok()?;
+            match status.state {
+                AgentState::Joining | AgentState::NotJoined => status.reason?,
+                _ => return None,
+            }
+        }
+        Ok(answer) => match serde_json::from_slice::<kedge_api::Status>(answer.body()) {
+            Ok(status) => status.message,
+            Err(_) => answer.status().to_string(),
+        },
+    };
+    Some(format!(
+        "the running agent did not begin: {}",
+        Printable::new(&why)
+    ))
 }
 
 /// `kedge-agent run`.
@@ -222,6 +280,9 @@ pub fn run(path: Option<&Path>) -> Result<(), Failure> {
     let config = AgentConfig::load(path).map_err(|error| unusable(&error))?;
     let log = logging::init(&config.log).map_err(|error| Failure::from_error(&error))?;
     runtime()?.block_on(async {
+        let mut activated = Activated::from_environment().map_err(|e| Failure::from_error(&e))?;
+        let given = activated.unix("control").map_err(|e| Failure::from_error(&e))?;
+        activated.finish().map_err(|e| Failure::from_error(&e))?;
         let admin = match config.admin {
             Some(admin) => {
                 let bound = listen::bind(admin.listen).map_err(|e| Failure::from_error(&e))?;
@@ -234,13 +295,22 @@ pub fn run(path: Option<&Path>) -> Result<(), Failure> {
             .map_err(|error| Failure::new(format!("cannot listen to signals: {error}")))?;
         let shutdown = Shutdown::new();
         let notifier = Notifier::from_environment();
-        let around = Surroundings { admin, log: Some(log), notifier, shutdown: shutdown.clone() };
-        let agent = Agent::build(config, around).map_err(|error| {
+        let wanted = config.control_socket.clone();
+        let around = Surroundings {
+            admin,
+            config: path.map(Path::to_owned),
+            log: Some(log),
+            notifier,
+            shutdown: shutdown.clone(),
+        };
+        let mut agent = Agent::build(config, around).map_err(|error| {
             let failure = Failure::from_error(&error);
             error.hint().into_iter().fold(failure, Failure::hint)
         })?;
+        let (control, _socket) = control_ends(given, &wanted);
+        agent.answer_on(control);
         let panics = shutdown.clone();
-        let obey = obey(signals, shutdown, agent.reloader(), path);
+        let obey = obey(signals, shutdown, agent.reloader());
         let report = tokio::select! {
             report = agent.run() => report,
             never = obey => match never {},
@@ -281,16 +351,48 @@ pub fn reference() -> Result<(), Failure> {
     ))
 }
 
+/// The control sockets that the service manager gave, or one of our own. An agent without one does its work all the
+/// same.
+fn control_ends(
+    given: Vec<UnixListener>,
+    wanted: &ControlSocket,
+) -> (Vec<UnixListener>, Option<SocketFile>) {
+    if !given.is_empty() {
+        tracing::info!("control socket taken from the service manager");
+        return (given, None);
+    }
+    let ControlSocket::Path(path) = wanted else {
+        return (Vec::new(), None);
+    };
+    match control::claim(path) {
+        Ok((listener, file)) => {
+            tracing::info!(path = %path.display(), "control socket listening");
+            (vec![listener], Some(file))
+        }
+        // As when somebody tries an agent out by hand: there is no unit that makes the folder.
+        Err(ClaimError::Folder { folder, .. }) => {
+            let reason = format!("the folder {} cannot be used", folder.display());
+            tracing::info!(path = %path.display(), reason, "no control socket");
+            (Vec::new(), None)
+        }
+        Err(error) => {
+            let reason = report::chain(&error);
+            tracing::warn!(path = %path.display(), reason, "no control socket");
+            (Vec::new(), None)
+        }
+    }
+}
+
 /// Does what signals ask for, for ever.
 async fn obey(
     mut signals: Signals,
     shutdown: Shutdown,
     reloader: Reloader,
-    path: Option<&Path>,
 ) -> std::convert::Infallible {
     loop {
         match signals.next().await {
-            Signal::Reload => reloader.reload(AgentConfig::load(path)),
+            // It has told whoever can be told: the log and the service manager.
+            Signal::Reload => drop(reloader.again()),
             _ => shutdown.begin(),
         }
     }
@@ -391,12 +493,19 @@ mod tests {
             names,
             [
                 "ca-file",
+                "control-socket",
                 "host-keys",
                 "hub",
                 "pin",
                 "state-dir",
                 "target",
                 "admin.listen",
+                "join.ca-file",
+                "join.hub",
+                "join.labels",
+                "join.name",
+                "join.pin",
+                "join.token-file",
                 "limits.drain-seconds",
                 "limits.max-sessions",
                 "log.format",

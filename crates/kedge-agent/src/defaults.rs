@@ -55,3 +55,19 @@ pub const PROCESS_NUMBER_BYTES: u64 = 16;
 
 /// Time between two updates of `STATUS=` while connected.
 pub const STATUS_PERIOD: Duration = Duration::from_secs(30);
+
+/// Longest time that an answer on the control socket is held for whoever waits: they ask again, or give up.
+pub const WAIT_TIME: Duration = Duration::from_secs(600);
+
+/// Time that `join` is given the running agent's first words in: to read a file and make a key ready.
+pub const BEGIN_TIME: Duration = Duration::from_secs(2);
+
+/// Time that `join` waits for a running agent to be told: the service manager may have to start it first.
+pub const TELL_TIME: Duration = Duration::from_secs(20);
+
+/// Time between two looks for an identity, where nobody can tell that there is one.
+pub const IDENTITY_PERIOD: Duration = Duration::from_secs(5);
+
+/// Least time before an agent shows a join token again that the hub has refused: a hub counts such failures, and
+/// a person needs longer to put another token there.
+pub const REFUSED_PAUSE: Duration = Duration::from_secs(60);

@@ -12,34 +12,26 @@ use http::StatusCode;
 use kedge_api::HostKeys;
 use kedge_api::text::Printable;
 use kedge_proto::backoff::Backoff;
-use kedge_service::{Notifier, Readiness, Shutdown, Stage, report};
+use kedge_service::{Stage, report};
 use kedge_tunnel::{CloseReason, Link, LinkConfig, LinkEnd, RefuseCode, Side};
-use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tokio_util::task::TaskTracker;
 
-use crate::config::AgentConfig;
+use crate::agent::Shared;
+use crate::brief;
 use crate::host_keys::{self, HostKeysError};
 use crate::hub::{HubClient, HubError};
-use crate::metrics::{AgentMetrics, DialLabels, DialResult};
+use crate::metrics::{DialLabels, DialResult};
 use crate::session::{self, SessionContext};
 use crate::{VERSION, defaults};
 
 /// Everything that keeps a tunnel. Clones are handles.
 #[derive(Clone, Debug)]
 pub struct Tunnel {
+    /// What it shares with the rest of the agent.
+    pub shared: Shared,
     /// The way to the hub.
     pub client: Arc<HubClient>,
-    /// The configuration as it is now.
-    pub settings: watch::Receiver<Arc<AgentConfig>>,
-    /// Counters.
-    pub metrics: AgentMetrics,
-    /// What the probes see.
-    pub readiness: Readiness,
-    /// What the service manager sees.
-    pub notifier: Notifier,
-    /// When to stop.
-    pub shutdown: Shutdown,
 }
 
 /// Why there is no link, or no longer.
@@ -64,14 +56,15 @@ impl Tunnel {
         loop {
             let setback = tokio::select! {
                 biased;
-                () = self.shutdown.reached(Stage::StopAccepting) => return,
+                () = self.shared.shutdown.reached(Stage::StopAccepting) => return,
                 setback = self.once(&mut backoff) => setback,
             };
             let pause = pause(&setback, &mut backoff);
             self.tell(&setback, pause, &mut last);
             tokio::select! {
                 biased;
-                () = self.shutdown.reached(Stage::StopAccepting) => return,
+                () = self.shared.shutdown.reached(Stage::StopAccepting) => return,
+                () = self.shared.nudge.notified() => backoff = Backoff::default(),
                 () = sleep(pause) => {}
             }
         }
@@ -87,7 +80,8 @@ impl Tunnel {
                     Some(_) => DialResult::refused,
                     None => DialResult::unreachable,
                 };
-                self.metrics
+                self.shared
+                    .metrics
                     .dials
                     .get_or_create(&DialLabels { result })
                     .inc();
@@ -95,16 +89,15 @@ impl Tunnel {
             }
         };
         let result = DialResult::connected;
-        self.metrics
+        self.shared
+            .metrics
             .dials
             .get_or_create(&DialLabels { result })
             .inc();
-        self.metrics.connected.set(1);
-        self.readiness.present("hub");
+        self.shared.metrics.connected.set(1);
+        self.shared.standing.connected();
         backoff.connected(Instant::now());
         let (hub, server) = (self.client.dialer().url(), self.client.server());
-        self.notifier
-            .status(&format!("connected to {} as {server}", hub.as_str()));
         tracing::info!(
             hub = hub.as_str().trim_end_matches('/'),
             server = server.as_str(),
@@ -121,7 +114,7 @@ impl Tunnel {
             never = self.watch_host_keys(reported) => match never {},
             never = self.measure(&link) => match never {},
         };
-        self.metrics.connected.set(0);
+        self.shared.metrics.connected.set(0);
         setback
     }
 
@@ -142,10 +135,10 @@ impl Tunnel {
         tracing::debug!(protocol = negotiated.protocol, peer = ?negotiated.peer, "dialled");
         let mut config = LinkConfig::default();
         // A few more than sessions, so that a refusal of ours can say what the limit is.
-        let sessions = self.settings.borrow().limits.max_sessions;
+        let sessions = self.shared.settings.borrow().limits.max_sessions;
         config.max_streams = sessions.saturating_add(REFUSABLE_STREAMS);
         let (link, driver) = Link::new(websocket, Side::Client, config);
-        let tasks = self.shutdown.tasks();
+        let tasks = self.shared.shutdown.tasks();
         let mut driver = tasks.spawn("link driver", driver.run());
         let serving = self.clone().serve(link.clone());
         let link_task = async move {
@@ -190,13 +183,13 @@ impl Tunnel {
                     tracing::debug!(%end, "link ended");
                     break;
                 }
-                () = self.shutdown.reached(Stage::Cut) => {
+                () = self.shared.shutdown.reached(Stage::Cut) => {
                     // The sessions have the same news; their last words go first.
-                    let _ = timeout(defaults::CUT_TIME, self.shutdown.sessions().idle()).await;
+                    let _ = timeout(defaults::CUT_TIME, self.shared.shutdown.sessions().idle()).await;
                     link.close(CloseReason::ShuttingDown);
                     break;
                 }
-                () = self.shutdown.reached(Stage::Goaway), if state < Serving::Leaving => {
+                () = self.shared.shutdown.reached(Stage::Goaway), if state < Serving::Leaving => {
                     state = Serving::Leaving;
                     link.goaway(Duration::ZERO);
                     continue;
@@ -214,29 +207,34 @@ impl Tunnel {
             };
             // `None` comes with the end of the link, whose reason the next round reads.
             let Some(incoming) = incoming else { continue };
-            let settings = Arc::clone(&self.settings.borrow());
+            let settings = Arc::clone(&self.shared.settings.borrow());
             let limit = settings.limits.max_sessions;
-            if self.shutdown.stage() >= Stage::NotReady {
+            if self.shared.shutdown.stage() >= Stage::NotReady {
                 let reason = "the agent is stopping";
-                session::refuse(incoming, &self.metrics, RefuseCode::Draining, reason);
-            } else if self.shutdown.sessions().count()
+                session::refuse(incoming, &self.shared.metrics, RefuseCode::Draining, reason);
+            } else if self.shared.shutdown.sessions().count()
                 >= usize::try_from(limit).unwrap_or(usize::MAX)
             {
                 let reason =
                     format!("the server has {limit} sessions, as many as its agent allows");
-                session::refuse(incoming, &self.metrics, RefuseCode::TooManyStreams, &reason);
+                session::refuse(
+                    incoming,
+                    &self.shared.metrics,
+                    RefuseCode::TooManyStreams,
+                    &reason,
+                );
             } else {
                 let context = SessionContext {
                     target: settings.target.clone(),
-                    metrics: self.metrics.clone(),
-                    shutdown: self.shutdown.clone(),
+                    metrics: self.shared.metrics.clone(),
+                    shutdown: self.shared.shutdown.clone(),
                 };
                 let place = here.token();
                 let session = async move {
                     let _place = place;
                     session::serve(incoming, context).await;
                 };
-                self.shutdown.sessions().spawn("session", session);
+                self.shared.shutdown.sessions().spawn("session", session);
             }
         }
     }
@@ -276,19 +274,14 @@ impl Tunnel {
         loop {
             ticks.tick().await;
             if let Some(rtt) = link.stats().rtt {
-                self.metrics.rtt.set(rtt.as_secs_f64());
+                self.shared.metrics.rtt.set(rtt.as_secs_f64());
             }
-            self.notifier.status(&format!(
-                "connected to {} as {}, {} sessions",
-                self.client.dialer().url().as_str(),
-                self.client.server(),
-                self.shutdown.sessions().count()
-            ));
+            self.shared.standing.refresh();
         }
     }
 
     async fn host_keys(&self) -> Result<HostKeys, HostKeysError> {
-        let patterns = self.settings.borrow().host_keys.clone();
+        let patterns = self.shared.settings.borrow().host_keys.clone();
         let shown = patterns.join(", ");
         // Files may lie on a disk that sleeps; the loop that moves bytes must not wait for it.
         match tokio::task::spawn_blocking(move || host_keys::read(&patterns)).await {
@@ -305,10 +298,10 @@ impl Tunnel {
             Setback::Failed(error) => report::chain(error),
             Setback::Goaway(_) => "the hub asked to reconnect".to_owned(),
         };
-        let next = format!("next attempt in {:.1} s", pause.as_secs_f64());
-        self.notifier
-            .status(&format!("waiting for {url}: {reason}; {next}"));
-        self.readiness.missing("hub", reason.clone());
+        match setback {
+            Setback::Failed(error) => self.shared.standing.waits(&brief::cause(error), pause),
+            Setback::Ended(_) | Setback::Goaway(_) => self.shared.standing.waits(&reason, pause),
+        }
         let hint = match setback {
             Setback::Failed(error) => advice(error),
             Setback::Ended(LinkEnd::Replaced) => Some(

@@ -6,7 +6,7 @@
 //! ([`principal`]), as whom they log in ([`login`]), whether they may ([`policy`]), and how an agent
 //! proves itself ([`assertion`]).
 //!
-//! [`crd`] says the kinds to a Kubernetes API server.
+//! [`crd`] says the kinds to a Kubernetes API server; [`control`] is what an agent says to its own machine.
 //!
 //! [`expectations`] checks policies against a table of what they must say, with the evaluator that the hub decides by.
 //!
@@ -25,6 +25,7 @@
 //! writing goes through [`decode`], which refuses every unknown field by its path.
 
 pub mod assertion;
+pub mod control;
 pub mod crd;
 pub mod decode;
 pub mod defaults;

@@ -11,7 +11,7 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 use kedge_api::{AccessPolicy, JoinToken, PersonToken, Server, crd};
 use kedge_service::{
     Activated, ConfigError, Failure, LogHandle, Notifier, Shards, Shutdown, Signal, Signals,
-    listen::ListenError, logging, reference,
+    listen::ListenError, logging, paths, reference,
 };
 use tokio::net::TcpListener;
 use tracing::{error, info, warn};
@@ -135,7 +135,7 @@ pub fn reference_page() -> String {
 }
 
 fn check_config(path: &Path) -> Result<(), Failure> {
-    let settings = Config::load(path).map_err(|error| {
+    let settings = Config::check(path).map_err(|error| {
         let failure = Failure::from_error(&error);
         if is_missing(&error) {
             return failure.hint("kedge-hub check-config --config FILE");
@@ -143,8 +143,11 @@ fn check_config(path: &Path) -> Result<(), Failure> {
         // It says where and what; the same command again would say the same.
         failure
     })?;
-    // A self-signed certificate is made at start; checking makes nothing.
-    if let Tls::Files { .. } = &settings.tls {
+    // A self-signed certificate is made at start; checking makes nothing, and reads no credential that is not here.
+    if let Tls::Files { certificate, key } = &settings.tls
+        && !paths::is_elsewhere(certificate)
+        && !paths::is_elsewhere(key)
+    {
         Certificate::load(&settings.tls).map_err(|error| Failure::from_error(&error))?;
     }
     print(&format!("{}: ok\n", path.display()))
@@ -163,13 +166,14 @@ fn new_token() -> Result<(), Failure> {
 }
 
 fn export(path: &Path) -> Result<(), Failure> {
-    let settings = load(path)?;
+    let settings = or_hint(path, Config::check(path))?;
     let mut out = io::BufWriter::new(io::stdout().lock());
+    // It needs no certificate, and a person's shell has no credentials.
     alone(carry::export(&settings, &mut out, &mut io::stderr()))
 }
 
 fn import(path: &Path) -> Result<(), Failure> {
-    let settings = load(path)?;
+    let settings = or_hint(path, Config::check(path))?;
     let input = io::BufReader::new(io::stdin());
     alone(carry::import(&settings, input, &mut io::stderr()))
 }
@@ -210,7 +214,11 @@ fn print(text: &str) -> Result<(), Failure> {
 }
 
 fn load(path: &Path) -> Result<Settings, Failure> {
-    Config::load(path).map_err(|error| {
+    or_hint(path, Config::load(path))
+}
+
+fn or_hint(path: &Path, settings: Result<Settings, ConfigError>) -> Result<Settings, Failure> {
+    settings.map_err(|error| {
         let failure = Failure::from_error(&error);
         if is_missing(&error) {
             return failure.hint("kedge-hub run --config FILE");
@@ -293,32 +301,36 @@ async fn serve(
             Turn::Stopped => return Ok(()),
         },
     };
-    carry::whole(&*stores.store).await?;
-    // Now, and not before: whoever connects is served.
-    let https =
-        or_bind(given.https, settings.listen).map_err(|error| Failure::from_error(&error))?;
-    let listeners = Listeners { https, admin };
     let vouched = shards.clone();
-    let daemon = Box::pin(Daemon::build(
-        settings,
-        listeners,
-        stores,
-        Clock::system(),
-        shards,
-        shutdown.clone(),
-    ))
-    .await
-    .map_err(|error| Failure::from_error(&error))?;
+    let build = async {
+        carry::whole(&*stores.store).await?;
+        // Now, and not before: whoever connects is served.
+        let https =
+            or_bind(given.https, settings.listen).map_err(|error| Failure::from_error(&error))?;
+        let listeners = Listeners { https, admin };
+        let clock = Clock::system();
+        Daemon::build(settings, listeners, stores, clock, shards, shutdown.clone())
+            .await
+            .map_err(|error| Failure::from_error(&error))
+    };
+    // A hub that stood by has said READY already, so that the service manager listens for its heartbeat.
+    let daemon = tokio::select! {
+        biased;
+        daemon = Box::pin(build) => daemon?,
+        () = notifier.feed_watchdog(std::future::pending()) => return Ok(()),
+    };
     if let Some(held) = held {
         let keeping = standby::keep(daemon.app().clone(), held);
         shutdown.tasks().spawn("lease", keeping);
     }
     let pin = daemon.pin().unwrap_or_default();
     info!(https = %daemon.https(), admin = %daemon.admin(), pin, "hub listening");
-    notifier.ready(&format!("listening on {}", daemon.https()));
+    let listening = format!("listening on {}", daemon.https());
+    notifier.ready(&listening);
     let hands = Hands {
         path,
         notifier: &notifier,
+        listening,
         log,
         reloader: daemon.reloader(),
         shutdown: shutdown.clone(),
@@ -368,6 +380,7 @@ fn or_bind(given: Vec<TcpListener>, address: SocketAddr) -> Result<Vec<TcpListen
 struct Hands<'a> {
     path: &'a Path,
     notifier: &'a Notifier,
+    listening: String,
     log: LogHandle,
     reloader: Reloader,
     shutdown: Shutdown,
@@ -387,12 +400,14 @@ impl Hands<'_> {
         }
     }
 
+    /// The service manager hears that it is over whatever comes of it, and `systemctl status` says what did.
     fn reload(&self) {
         self.notifier.reloading();
-        match Config::load(self.path) {
+        let status = match Config::load(self.path) {
             Ok(settings) => {
                 self.log.set_level(&settings.log.level);
                 self.reloader.reload(&settings);
+                self.listening.clone()
             }
             Err(error) => {
                 let cause = kedge_service::report::chain(&error);
@@ -400,9 +415,10 @@ impl Hands<'_> {
                     cause,
                     "the configuration cannot be reloaded; the old one stays"
                 );
+                format!("{}; the old configuration stays: {cause}", self.listening)
             }
-        }
-        self.notifier.ready("listening");
+        };
+        self.notifier.ready(&status);
     }
 }
 

@@ -52,7 +52,7 @@ pub async fn wait(
     let turn = tokio::select! {
         held = lease.acquire() => Turn::Ours(held),
         () = told(lease, &readiness, notifier) => Turn::Stopped,
-        () = stopped(signals) => Turn::Stopped,
+        () = stopped(lease, notifier, signals) => Turn::Stopped,
     };
     waiting.begin();
     waiting.sequence(crate::defaults::STANDBY_STOP).await;
@@ -115,11 +115,13 @@ fn words(standing: &Standing) -> String {
 /// What probes are told is missing.
 const PART: &str = "lease";
 
-async fn stopped(signals: &mut Signals) {
-    loop {
-        if signals.next().await != Signal::Reload {
-            return;
-        }
+async fn stopped(lease: &Lease, notifier: &Notifier, signals: &mut Signals) {
+    while signals.next().await == Signal::Reload {
+        // There is nobody yet whom another configuration would concern; the service manager waits for an end of it all
+        // the same.
+        warn!("the configuration is not read again while this hub stands by; restart it");
+        notifier.reloading();
+        notifier.ready(&words(&lease.standing().borrow()));
     }
 }
 

@@ -4,7 +4,6 @@
 //! network policy, because metrics tell how busy one is.
 
 use std::collections::BTreeMap;
-use std::convert::Infallible;
 use std::sync::Arc;
 
 use axum::Router;
@@ -12,14 +11,11 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
-use hyper::body::Incoming;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
-use tokio::time::timeout;
 
 use crate::defaults;
+use crate::http1;
 use crate::listen::{Accepted, Acceptor};
 use crate::metrics::{self, Metrics};
 use crate::shutdown::{Shutdown, Stage};
@@ -138,39 +134,15 @@ impl Admin {
                 () = shutdown.reached(Stage::Cut) => return,
                 accepted = self.acceptor.accept() => accepted,
             };
-            let router = self.router.clone();
-            let cut = shutdown.clone();
+            let (router, cut) = (self.router.clone(), shutdown.clone());
             let serve = async move {
                 let _permit = permit;
-                let service = service_fn(move |request: http::Request<Incoming>| {
-                    let router = router.clone();
-                    async move { Ok::<_, Infallible>(answer(router, request).await) }
-                });
-                let connection = hyper::server::conn::http1::Builder::new()
-                    .timer(TokioTimer::new())
-                    .header_read_timeout(defaults::ADMIN_HEADER_TIME)
-                    .max_buf_size(defaults::ADMIN_HEADER_BYTES)
-                    .serve_connection(TokioIo::new(stream), service);
-                tokio::select! {
-                    ended = timeout(defaults::ADMIN_CONNECTION_TIME, connection) => {
-                        tracing::trace!(%peer, ?ended, "administration connection ended");
-                    }
-                    () = cut.reached(Stage::Cut) => {}
-                }
+                let ended =
+                    http1::serve(stream, router, &cut, defaults::ADMIN_CONNECTION_TIME).await;
+                tracing::trace!(%peer, ?ended, "administration connection ended");
             };
             shutdown.tasks().spawn("admin connection", serve);
         }
-    }
-}
-
-async fn answer(
-    router: Router,
-    request: http::Request<Incoming>,
-) -> http::Response<axum::body::Body> {
-    use tower::ServiceExt as _;
-    match router.oneshot(request).await {
-        Ok(response) => response,
-        Err(never) => match never {},
     }
 }
 

@@ -8,6 +8,9 @@ use toml::de::{DeTable, DeValue};
 
 use crate::defaults;
 use crate::files::{self, FileError};
+#[cfg(doc)]
+use crate::paths;
+use crate::paths::ConfigPath;
 
 /// A place in a configuration file, both counted from 1.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -77,6 +80,7 @@ impl ConfigError {
 pub struct Source {
     path: PathBuf,
     text: String,
+    checked: bool,
 }
 
 impl Source {
@@ -90,7 +94,17 @@ impl Source {
         Ok(Self {
             path: path.to_owned(),
             text,
+            checked: false,
         })
+    }
+
+    /// The same, only checked here and used elsewhere: where the credentials that it names are.
+    #[must_use]
+    pub fn only_checked(self) -> Self {
+        Self {
+            checked: true,
+            ..self
+        }
     }
 
     /// Takes text from elsewhere; `path` is only what errors call it.
@@ -99,6 +113,7 @@ impl Source {
         Self {
             path: path.into(),
             text: text.into(),
+            checked: false,
         }
     }
 
@@ -128,6 +143,19 @@ impl Source {
             at: self.find(key),
             key: Some(key.to_owned()),
             message: message.into(),
+        }
+    }
+
+    /// The file that `key` names. Where the configuration is only checked, a credential that is not here stays what it
+    /// is called ([`paths::is_elsewhere`]).
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError::Invalid`] about a credential that this process was not given.
+    pub fn locate(&self, key: &str, path: &ConfigPath) -> Result<PathBuf, ConfigError> {
+        match path.find() {
+            Err(_) if self.checked => Ok(path.to_string().into()),
+            found => found.map_err(|error| self.refuse(key, error.to_string())),
         }
     }
 

@@ -25,14 +25,26 @@ pub const LISTEN_BACKLOG: i32 = 4096;
 /// Connections the administration endpoint serves at once: a scraper, two probes and a person.
 pub const ADMIN_CONNECTIONS: usize = 64;
 
-/// Time a caller of the administration endpoint has to send its request's head.
-pub const ADMIN_HEADER_TIME: Duration = Duration::from_secs(10);
+/// Time a caller of an endpoint on this machine has to send its request's head.
+pub const HEADER_TIME: Duration = Duration::from_secs(10);
 
 /// Time a whole connection to the administration endpoint may last.
 pub const ADMIN_CONNECTION_TIME: Duration = Duration::from_secs(60);
 
-/// Bytes of one request head to the administration endpoint (hyper's least is 8 KiB).
-pub const ADMIN_HEADER_BYTES: usize = 16 << 10;
+/// Bytes of one request head to an endpoint on this machine (hyper's least is 8 KiB).
+pub const HEADER_BYTES: usize = 16 << 10;
+
+/// Connections the control socket serves at once: a few who wait, and a person who looks.
+pub const CONTROL_CONNECTIONS: usize = 32;
+
+/// Connections waiting in the kernel before the control socket accepts them.
+pub const CONTROL_BACKLOG: i32 = 32;
+
+/// Time a whole connection to the control socket may last: longer than an answer may be held.
+pub const CONTROL_CONNECTION_TIME: Duration = Duration::from_secs(660);
+
+/// Bytes of an answer on the control socket: a status has a few hundred.
+pub const CONTROL_ANSWER_BYTES: usize = 64 << 10;
 
 /// Time the work in flight has to end by itself once the daemon stops.
 pub const DRAIN_TIME: Duration = Duration::from_secs(30);

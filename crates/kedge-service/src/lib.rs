@@ -15,14 +15,17 @@
 
 pub mod admin;
 pub mod config;
+pub mod control;
 pub mod defaults;
 pub mod descriptors;
 pub mod files;
+mod http1;
 pub mod listen;
 pub mod logging;
 pub mod man;
 pub mod metrics;
 pub mod notify;
+pub mod paths;
 pub mod reference;
 pub mod report;
 pub mod shards;
@@ -32,10 +35,12 @@ pub mod tasks;
 
 pub use admin::{Admin, Readiness};
 pub use config::{ConfigError, Source};
-pub use listen::{Accepted, Acceptor, Activated, Listener};
+pub use control::Control;
+pub use listen::{Accepted, Acceptor, Activated, Caller, Listener, Listening};
 pub use logging::{LogConfig, LogHandle};
 pub use metrics::Metrics;
 pub use notify::Notifier;
+pub use paths::ConfigPath;
 pub use report::Failure;
 pub use shards::{Seat, Shard, ShardThreads, Shards};
 pub use shutdown::{Shutdown, Stage, StopLimits, StopReport};

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{FromRawFd, OwnedFd};
@@ -12,7 +13,7 @@ use std::time::Duration;
 use rustix::net::{AddressFamily, SocketType, sockopt};
 use socket2::{Domain, Socket, Type};
 use thiserror::Error;
-use tokio::net::{TcpListener, TcpStream, UnixListener};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::defaults;
@@ -222,51 +223,98 @@ pub fn bind(address: SocketAddr) -> Result<TcpListener, ListenError> {
     listen().map_err(|source| ListenError::Bind { address, source })
 }
 
+/// A socket that an [`Acceptor`] accepts from.
+pub trait Listening {
+    /// A connection.
+    type Stream;
+    /// Who called.
+    type Peer;
+
+    /// The next connection.
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe: no accepted connection is lost.
+    ///
+    /// # Errors
+    ///
+    /// As `accept(2)`.
+    fn next(&self) -> impl Future<Output = io::Result<(Self::Stream, Self::Peer)>> + Send;
+}
+
+impl Listening for TcpListener {
+    type Stream = TcpStream;
+    type Peer = SocketAddr;
+
+    async fn next(&self) -> io::Result<(TcpStream, SocketAddr)> {
+        self.accept().await
+    }
+}
+
+/// The process at the other end of a Unix socket, as the kernel saw it when it connected
+/// (`SO_PEERCRED`, `unix(7)`).
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Caller {
+    /// Its effective user.
+    pub user: u32,
+    /// Its number, where the kernel says it.
+    pub process: Option<i32>,
+}
+
+impl Listening for UnixListener {
+    type Stream = UnixStream;
+    type Peer = Caller;
+
+    async fn next(&self) -> io::Result<(UnixStream, Caller)> {
+        let (stream, _) = self.accept().await?;
+        // Whoever cannot be named is as good as gone; the listener is well.
+        let credentials = stream
+            .peer_cred()
+            .map_err(|_| io::Error::from(io::ErrorKind::ConnectionAborted))?;
+        let caller = Caller {
+            user: credentials.uid(),
+            process: credentials.pid(),
+        };
+        Ok((stream, caller))
+    }
+}
+
 /// Accepts connections one after another, at most so many at once.
 ///
 /// A connection counts until its [`Accepted::permit`] is dropped. When all permits are out, callers
 /// wait in the kernel's backlog: that is the backpressure.
-pub struct Acceptor {
-    listener: TcpListener,
+pub struct Acceptor<L = TcpListener> {
+    listener: L,
     permits: Arc<Semaphore>,
     backoff: Duration,
 }
 
 /// A connection and its place among those allowed.
 #[derive(Debug)]
-pub struct Accepted {
+pub struct Accepted<S = TcpStream, P = SocketAddr> {
     /// The connection.
-    pub stream: TcpStream,
+    pub stream: S,
     /// Who called.
-    pub peer: SocketAddr,
+    pub peer: P,
     /// Keep it as long as the connection lives.
     pub permit: OwnedSemaphorePermit,
 }
 
-impl Acceptor {
+impl<L: Listening> Acceptor<L> {
     /// Accepts from `listener`, at most `limit` connections at once.
     #[must_use]
-    pub fn new(listener: TcpListener, limit: usize) -> Self {
+    pub fn new(listener: L, limit: usize) -> Self {
         Self::sharing(listener, Arc::new(Semaphore::new(limit)))
     }
 
     /// Accepts from `listener` under a limit that several listeners share.
     #[must_use]
-    pub fn sharing(listener: TcpListener, permits: Arc<Semaphore>) -> Self {
+    pub fn sharing(listener: L, permits: Arc<Semaphore>) -> Self {
         Self {
             listener,
             permits,
             backoff: defaults::ACCEPT_BACKOFF_FIRST,
         }
-    }
-
-    /// The bound address.
-    ///
-    /// # Errors
-    ///
-    /// When the operating system does not say.
-    pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.listener.local_addr()
     }
 
     /// The next connection. Failures are logged and retried, with growing pauses when descriptors
@@ -275,7 +323,7 @@ impl Acceptor {
     /// # Cancel safety
     ///
     /// Safe: no accepted connection is lost.
-    pub async fn accept(&mut self) -> Accepted {
+    pub async fn accept(&mut self) -> Accepted<L::Stream, L::Peer> {
         loop {
             let permit = Arc::clone(&self.permits).acquire_owned().await;
             let Ok(permit) = permit else {
@@ -283,7 +331,7 @@ impl Acceptor {
                 std::future::pending::<()>().await;
                 continue;
             };
-            match self.listener.accept().await {
+            match self.listener.next().await {
                 Ok((stream, peer)) => {
                     self.backoff = defaults::ACCEPT_BACKOFF_FIRST;
                     return Accepted {
@@ -306,7 +354,18 @@ impl Acceptor {
     }
 }
 
-impl fmt::Debug for Acceptor {
+impl Acceptor {
+    /// The bound address.
+    ///
+    /// # Errors
+    ///
+    /// When the operating system does not say.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+}
+
+impl<L: fmt::Debug> fmt::Debug for Acceptor<L> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Acceptor")
             .field("listener", &self.listener)

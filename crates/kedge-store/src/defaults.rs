@@ -81,9 +81,6 @@ pub(crate) const MESSAGE_CHARS: usize = 1000;
 /// How long a watch lasts, at least and at most; then it goes on where it was. With the grace, a connection that died
 /// silently is noticed within a minute.
 pub(crate) const WATCH_SECONDS: std::ops::RangeInclusive<u64> = 30..=40;
-/// How long the first watch lasts after a beginning or a failure, in seconds: one that began while the API server was
-/// starting may be told of nothing. Each lasts twice as long as the one before, up to [`WATCH_SECONDS`].
-pub(crate) const WATCH_FIRST_SECONDS: u64 = 3;
 /// How long after its end a watch may still be open.
 pub(crate) const WATCH_GRACE: Duration = Duration::from_secs(10);
 /// The longest pause before the first attempt to list or watch again; it doubles.

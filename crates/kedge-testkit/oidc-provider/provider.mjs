@@ -2,7 +2,8 @@
 //
 //   node provider.mjs FOLDER OPTIONS
 //
-// FOLDER holds node_modules. OPTIONS is JSON: { port, algorithm, clientId, tokenLife, people: { NAME: CLAIMS } }.
+// FOLDER holds node_modules. OPTIONS is JSON: { port, algorithm, clientId, tokenLife, people: { NAME: CLAIMS } }, and for
+// a machine that others ask { host, url, tls: { key, cert } }: where it listens, what it calls itself, and two files.
 // It says `ready URL` on stdout, reads commands from stdin, one in each line, and answers each in one line:
 //
 //   rotate      other signing keys from now on; what was given out stays good
@@ -12,6 +13,8 @@
 // It ends with its stdin.
 
 import { createServer } from 'node:http';
+import { createServer as createTlsServer } from 'node:https';
+import { readFileSync } from 'node:fs';
 import { generateKeyPairSync, randomBytes, webcrypto } from 'node:crypto';
 import { createRequire } from 'node:module';
 import { createInterface } from 'node:readline';
@@ -167,15 +170,19 @@ function provider(url) {
 
 const requests = {};
 let serve = (request, response) => response.writeHead(503).end();
-const server = createServer((request, response) => {
+const answer = (request, response) => {
   const path = request.url.split('?')[0];
   requests[path] = (requests[path] ?? 0) + 1;
   serve(request, response);
-});
+};
+const { tls } = options;
+const server = tls
+  ? createTlsServer({ key: readFileSync(tls.key), cert: readFileSync(tls.cert) }, answer)
+  : createServer(answer);
 // A connection that is kept would outlive the instance that answers it.
 server.keepAliveTimeout = 1;
-await new Promise((resolve) => server.listen(options.port, '127.0.0.1', resolve));
-const url = `http://127.0.0.1:${server.address().port}`;
+await new Promise((resolve) => server.listen(options.port, options.host ?? '127.0.0.1', resolve));
+const url = options.url ?? `http://127.0.0.1:${server.address().port}`;
 serve = provider(url).callback();
 
 const say = (line) => process.stdout.write(`${line}\n`);

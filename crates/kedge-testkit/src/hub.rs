@@ -11,11 +11,13 @@ use anyhow::{Context, Result, ensure};
 use rustix::process::Signal;
 
 use crate::census::{self, Census};
-use crate::hub_options::{configuration, new_token, state_dir};
+use crate::hub_options::{configuration, state_dir};
 use crate::process::Daemon;
 use crate::{defaults, wait};
 
-pub use crate::hub_options::{HubOptions, KnownPerson, Tls, Trust, TrustedIssuer, quoted};
+pub use crate::hub_options::{
+    HubOptions, KnownPerson, Tls, Trust, TrustedIssuer, new_token, quoted,
+};
 
 /// A running hub.
 #[derive(Debug)]

@@ -158,8 +158,12 @@ impl HubOptions {
     }
 }
 
-/// Asks the hub for a new static token and its hash.
-pub(crate) fn new_token(bins: &Path) -> Result<(String, String)> {
+/// Asks the hub in a folder for a new static token, and its hash for the configuration.
+///
+/// # Errors
+///
+/// When there is no such program, or it fails.
+pub fn new_token(bins: &Path) -> Result<(String, String)> {
     let mut command = Command::new(bins.join("kedge-hub"));
     command.arg("new-token");
     let ran = run::run(command)?.success()?;

@@ -159,6 +159,12 @@ pub const SSH_PORT: u16 = 22;
 /// Unchanged lines around a change in a diff, as `diff -u` has them.
 pub const DIFF_CONTEXT: usize = 3;
 
+/// Time that `kedge agent wait` waits when no other is asked for: a hub that was restarted is found again by then.
+pub const AGENT_WAIT_TIME: &str = "60s";
+
+/// Time that an agent has to answer: the service manager may have to start it first.
+pub const AGENT_ANSWER_TIME: Duration = Duration::from_secs(30);
+
 /// A join token's life when none is asked for: long enough to walk to the server.
 pub const TOKEN_TIME: &str = "1h";
 

@@ -41,8 +41,14 @@ impl Exit {
             Self::LoginNeeded,
             "not logged in, or the hub no longer takes the login",
         ),
-        (Self::Denied, "the hub's policy does not allow it"),
-        (Self::NotFound, "not found, or the server is offline"),
+        (
+            Self::Denied,
+            "the hub's policy does not allow it; `kedge agent`: for root only",
+        ),
+        (
+            Self::NotFound,
+            "not found, or the server is offline; `kedge agent`: no agent, or not connected in time",
+        ),
         (Self::Interrupted, "interrupted with Ctrl-C"),
         (
             Self::Ssh,

@@ -2,7 +2,7 @@
 //!
 //! It is: a thin client of the hub's REST API ([`hub`], [`objects`], [`sessions`], [`tokens`], [`explain`]), the keeper of the
 //! person's logins ([`login`], [`credentials`]), the words and files that make OpenSSH go through a hub ([`ssh`], [`ssh_config`], [`known_hosts`]), and the pipe between `ssh`
-//! and the tunnel ([`proxy`]). It is not an SSH implementation: `ssh`, `scp` and `sftp` are the system's.
+//! and the tunnel ([`proxy`]). On a server it asks the agent there ([`agent`]). It is not an SSH implementation: `ssh`, `scp` and `sftp` are the system's.
 //!
 //! ```text
 //!  kedge ssh web01 ──exec──► ssh ──ProxyCommand──────► kedge proxy ════ hub
@@ -15,6 +15,7 @@
 
 pub mod access;
 pub mod advice;
+pub mod agent;
 pub mod app;
 pub mod cli;
 pub mod config;
@@ -91,7 +92,8 @@ pub fn run(words: Vec<OsString>, environment: &Environment, terminal: Terminal<'
 fn dispatch(app: &mut App<'_>, command: Command, ssh_words: Vec<OsString>) -> Result<(), Failure> {
     let works_without_hubs = matches!(
         command,
-        Command::Completion(_)
+        Command::Agent(_)
+            | Command::Completion(_)
             | Command::Login(_)
             | Command::Man(_)
             | Command::Policy(_)
@@ -102,6 +104,7 @@ fn dispatch(app: &mut App<'_>, command: Command, ssh_words: Vec<OsString>) -> Re
     }
     match command {
         Command::AcceptHostKeys(arguments) => host_keys::run(app, &arguments),
+        Command::Agent(command) => agent::run(app, &command),
         Command::Apply(arguments) => objects::apply::run(app, &arguments),
         Command::Completion(arguments) => generate::completion(app, &arguments),
         Command::Delete(arguments) => objects::delete::run(app, &arguments),

@@ -5,11 +5,13 @@ use std::process::ExitCode;
 use anyhow::Result;
 
 use crate::builder::{Step, Workspace, cargo};
+use crate::test::nix;
 use crate::{defaults, generate, tools};
 
 /// Refreshes the snapshots of all tests and the generated files. Read the difference before committing it.
 pub(crate) fn run() -> Result<ExitCode> {
-    tools::ensure_built(&Workspace::find()?)?;
+    let workspace = Workspace::find()?;
+    tools::ensure_built(&workspace)?;
     let mut command = cargo();
     command.args([
         "test",
@@ -23,5 +25,6 @@ pub(crate) fn run() -> Result<ExitCode> {
         .env("INSTA_UPDATE", "always")
         .env("INSTA_FORCE_PASS", "1");
     Step::new(command).shown(defaults::BUILD)?;
+    nix::bless(&workspace)?;
     generate::run()
 }

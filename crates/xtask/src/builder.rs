@@ -86,25 +86,27 @@ impl Workspace {
         folder_of(&built, "kedge-hub")
     }
 
-    /// Builds the three programs as packagers do, then the program that loads them; answers the folder of the former
-    /// and the file of the latter. By two invocations: features that the loading program wants of a library must not
-    /// reach the programs that are measured.
-    pub(crate) fn release(&self) -> Result<(PathBuf, PathBuf)> {
-        let build = |packages: &[&str]| -> Result<Vec<Built>> {
-            let mut command = cargo();
-            command.current_dir(&self.root);
-            command.args(["build", "--release", "--locked", "--bins"]);
-            for package in packages {
-                command.args(["-p", package]);
-            }
-            compile(command)
-        };
-        let programs = build(&["kedge", "kedge-hub", "kedge-agent"])?;
-        let load = build(&["kedge-load"])?;
-        Ok((
-            folder_of(&programs, "kedge-hub")?,
-            folder_of(&load, "kedge-load")?.join("kedge-load"),
-        ))
+    /// Builds the three programs as packagers do, and answers their folder.
+    pub(crate) fn release(&self) -> Result<PathBuf> {
+        let programs = self.released(&["kedge", "kedge-hub", "kedge-agent"])?;
+        folder_of(&programs, "kedge-hub")
+    }
+
+    /// Builds the program that loads the released ones, and answers its file. By an invocation of its own: features that
+    /// it wants of a library must not reach the programs that are measured.
+    pub(crate) fn release_load(&self) -> Result<PathBuf> {
+        let load = self.released(&["kedge-load"])?;
+        Ok(folder_of(&load, "kedge-load")?.join("kedge-load"))
+    }
+
+    fn released(&self, packages: &[&str]) -> Result<Vec<Built>> {
+        let mut command = cargo();
+        command.current_dir(&self.root);
+        command.args(["build", "--release", "--locked", "--bins"]);
+        for package in packages {
+            command.args(["-p", package]);
+        }
+        compile(command)
     }
 }
 

@@ -11,6 +11,9 @@ pub(crate) const UNIT: Duration = Duration::from_secs(5 * 60);
 /// All documentation tests: each is compiled.
 pub(crate) const DOC: Duration = Duration::from_secs(10 * 60);
 
+/// All checks of the Nix side: a hundred evaluations of a tenth of a second each, beside whatever else runs there.
+pub(crate) const NIX: Duration = Duration::from_secs(5 * 60);
+
 /// One end-to-end test. The slowest waits for a silent loss (40 s) twice.
 pub(crate) const E2E: Duration = Duration::from_secs(4 * 60);
 
@@ -59,3 +62,31 @@ pub(crate) const GO: (u32, u32) = (1, 24);
 
 /// Building the API server from nothing takes six minutes on two cores, beside whatever else runs there.
 pub(crate) const GO_BUILD: Duration = Duration::from_secs(60 * 60);
+
+/// The hub's image, in cargo's target folder.
+pub(crate) const IMAGE: &str = "kedge-hub-image.tar";
+
+/// The user and the group of the hub in its image: what `manifests/base/deployment.yaml` runs it as. A number, because a
+/// kubelet cannot tell from a name that it is not root.
+pub(crate) const IMAGE_USER: u32 = 65532;
+
+/// The whole test on a node of Kubernetes, once everything is built: a minute and a half on two cores.
+pub(crate) const CLUSTER: Duration = Duration::from_secs(8 * 60);
+
+/// One step of it: a pod is there ten seconds after it was asked for, and a hub stops within its drain.
+pub(crate) const CLUSTER_STEP: Duration = Duration::from_secs(120);
+
+/// Its pods end: longer than the hub's terminationGracePeriodSeconds.
+pub(crate) const CLUSTER_DRAIN: Duration = Duration::from_secs(60);
+
+/// It ends in order after Ctrl-C: its pods, and then its programs.
+pub(crate) const CLUSTER_END: Duration = Duration::from_secs(100);
+
+/// One step of building a package: stripping or compressing a program with all its debugging information.
+pub(crate) const PACKAGE: Duration = Duration::from_secs(5 * 60);
+
+/// Making the machines' Debian. It takes one minute, and the network's time.
+pub(crate) const MACHINE_IMAGE: Duration = Duration::from_secs(15 * 60);
+
+/// All scripts on all machines. They take four minutes.
+pub(crate) const MACHINES: Duration = Duration::from_secs(20 * 60);

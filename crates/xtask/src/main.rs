@@ -1,4 +1,4 @@
-//! Developer commands: `cargo xtask demo`, `test`, `bench`, `generate`, `bless`, `tools`.
+//! Developer commands: `cargo xtask demo`, `test`, `bench`, `deb`, `generate`, `bless`, `image`, `tools`.
 
 use std::process::ExitCode;
 

@@ -27,8 +27,50 @@ const NEEDED_BY_TESTS: &[(&str, &str)] = &[
     ("script", "bsdutils"),
 ];
 
+/// What the checks of the Nix side need.
+const NEEDED_BY_NIX: &[(&str, &str)] = &[("nix", "nix-bin"), ("python3", "python3")];
+
 /// What the benchmark needs besides: links of a limited rate.
 const NEEDED_BY_BENCH: &[(&str, &str)] = &[("ip", "iproute2"), ("tc", "iproute2")];
+
+/// What an image of the hub is made with.
+const NEEDED_BY_IMAGE: &[(&str, &str)] = &[
+    ("strip", "binutils"),
+    ("update-ca-certificates", "ca-certificates"),
+];
+
+/// What a node of Kubernetes is made of, besides the programs that are built.
+const NEEDED_BY_CLUSTER: &[(&str, &str)] = &[
+    ("containerd", "containerd"),
+    ("ip", "iproute2"),
+    ("nft", "nftables"),
+    ("openssl", "openssl"),
+    ("runc", "runc"),
+    ("setpriv", "util-linux"),
+];
+
+/// Where Debian puts the programs that wire pods, which are on nobody's path; its package is called like this.
+const NETWORK_PLUGINS: (&str, &str) = ("/usr/lib/cni/ptp", "containernetworking-plugins");
+
+/// What packages are built with.
+const NEEDED_BY_DEB: &[(&str, &str)] = &[
+    ("dpkg-deb", "dpkg"),
+    ("dpkg-shlibdeps", "dpkg-dev"),
+    ("strip", "binutils"),
+];
+
+/// What machines are made with.
+const NEEDED_BY_MACHINES: &[(&str, &str)] = &[
+    ("ip", "iproute2"),
+    ("mmdebstrap", "mmdebstrap"),
+    ("node", "nodejs"),
+    ("npm", "npm"),
+    ("nsenter", "util-linux"),
+    ("openssl", "openssl"),
+    ("python3", "python3"),
+    ("systemd-nspawn", "systemd-container"),
+    ("unshare", "util-linux"),
+];
 
 /// Makes sure that all is there that the demo needs: as root by apt-get, otherwise by saying what to type.
 pub(crate) fn ensure() -> Result<()> {
@@ -40,9 +82,40 @@ pub(crate) fn ensure_for_bench() -> Result<()> {
     install(&[NEEDED, NEEDED_BY_BENCH].concat())
 }
 
+/// Makes sure that all is there that an image is made with.
+pub(crate) fn ensure_for_image() -> Result<()> {
+    install(NEEDED_BY_IMAGE)
+}
+
+/// Makes sure that all is there that the test on a node of Kubernetes needs.
+pub(crate) fn ensure_for_cluster() -> Result<()> {
+    install(&[NEEDED, NEEDED_BY_IMAGE, NEEDED_BY_CLUSTER].concat())?;
+    let (plugin, package) = NETWORK_PLUGINS;
+    if std::path::Path::new(plugin).exists() {
+        return Ok(());
+    }
+    install_packages(&[package])
+}
+
+/// Makes sure that all is there that the checks of the Nix side need: an evaluator of any age, and no daemon.
+pub(crate) fn ensure_for_nix() -> Result<()> {
+    install(NEEDED_BY_NIX)
+}
+
+/// Makes sure that all is there that Debian packages are built with.
+pub(crate) fn ensure_for_deb() -> Result<()> {
+    install(NEEDED_BY_DEB)
+}
+
 /// Makes sure that all is there that the end-to-end tests need.
 pub(crate) fn ensure_for_tests() -> Result<()> {
-    install(&[NEEDED, NEEDED_BY_TESTS].concat())?;
+    install(&[NEEDED, NEEDED_BY_TESTS, NEEDED_BY_IMAGE].concat())?;
+    ensure_provider()
+}
+
+/// Makes sure that all is there that the machine tests need.
+pub(crate) fn ensure_for_machines() -> Result<()> {
+    install(&[NEEDED_BY_DEB, NEEDED_BY_MACHINES].concat())?;
     ensure_provider()
 }
 

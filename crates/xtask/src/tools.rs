@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result, bail, ensure};
-use kedge_testkit::kube::{ASSETS, PROGRAMS, VERSION, cache, is_installed, programs};
+use kedge_testkit::kube::{
+    ASSETS, NODE_PROGRAMS, PROGRAMS, VERSION, cache, is_installed, node_programs, programs,
+};
 use kedge_testkit::{machine, run};
 
 use crate::builder::{Step, Workspace};
@@ -25,38 +27,56 @@ pub(crate) fn ensure_built(workspace: &Workspace) -> Result<()> {
         // Whoever names a folder has the programs, or a mistake that must be seen.
         return programs().map(drop);
     }
+    fill(
+        workspace,
+        "etcd and Kubernetes",
+        &PROGRAMS,
+        &[ETCD, KUBERNETES],
+    )
+}
+
+/// Builds what a node runs, too, unless it is there.
+pub(crate) fn ensure_built_for_node(workspace: &Workspace) -> Result<()> {
+    ensure_built(workspace)?;
+    if node_programs().is_ok() {
+        return Ok(());
+    }
+    fill(
+        workspace,
+        "the programs of a node of Kubernetes",
+        &NODE_PROGRAMS,
+        &[NODE],
+    )
+}
+
+/// Builds programs into the cache, from commands of our modules.
+fn fill(workspace: &Workspace, what: &str, names: &[&str], builds: &[Build]) -> Result<()> {
     let folder = cache()?;
-    if is_installed(&folder) {
+    if is_installed(&folder, names) {
         return Ok(());
     }
     let go = go()?;
     println!(
-        "Building etcd and Kubernetes {VERSION} into {}; this is done once, and takes minutes.",
+        "Building {what} {VERSION} into {}; this is done once, and takes minutes.",
         folder.display()
     );
     fs::create_dir_all(&folder).with_context(|| format!("make {}", folder.display()))?;
     // Beside its place, and then renamed: two at once do no harm, and half a program is never taken for one.
     let making = tempfile::tempdir_in(folder.parent().context("a folder has a parent")?)?;
-    let modules = workspace.root.join("crates/xtask/kube");
-    build(
-        &go,
-        &modules.join("etcd"),
-        &making.path().join("etcd"),
-        &[ETCD],
-    )?;
-    // With the slash it is a folder for all of them.
-    build(
-        &go,
-        &modules.join("kubernetes"),
-        &making.path().join(""),
-        KUBERNETES,
-    )?;
-    for name in PROGRAMS {
+    for one in builds {
+        let module = workspace.root.join("crates/xtask/kube").join(one.module);
+        build(&go, &module, &making.path().join(one.into), one.commands)?;
+    }
+    for name in names {
         let to = folder.join(name);
         fs::rename(making.path().join(name), &to)
             .with_context(|| format!("move {name} to {}", to.display()))?;
     }
-    ensure!(is_installed(&folder), "{} is not whole", folder.display());
+    ensure!(
+        is_installed(&folder, names),
+        "{} is not whole",
+        folder.display()
+    );
     Ok(())
 }
 
@@ -127,11 +147,39 @@ fn parse_version(said: &str) -> Option<(u32, u32)> {
     Some((major.parse().ok()?, minor.parse().ok()?))
 }
 
-const ETCD: &str = "go.etcd.io/etcd/server/v3";
-const KUBERNETES: &[&str] = &[
-    "k8s.io/kubernetes/cmd/kube-apiserver",
-    "k8s.io/kubernetes/cmd/kubectl",
-];
+/// One run of `go build`.
+struct Build {
+    /// The folder of the module in `crates/xtask/kube`.
+    module: &'static str,
+    /// The packages of the programs.
+    commands: &'static [&'static str],
+    /// The program that is made; empty for those that are called as their packages are.
+    into: &'static str,
+}
+
+const ETCD: Build = Build {
+    module: "etcd",
+    commands: &["go.etcd.io/etcd/server/v3"],
+    into: "etcd",
+};
+const KUBERNETES: Build = Build {
+    module: "kubernetes",
+    commands: &[
+        "k8s.io/kubernetes/cmd/kube-apiserver",
+        "k8s.io/kubernetes/cmd/kubectl",
+    ],
+    into: "",
+};
+const NODE: Build = Build {
+    module: "kubernetes",
+    commands: &[
+        "k8s.io/kubernetes/cmd/kube-controller-manager",
+        "k8s.io/kubernetes/cmd/kube-proxy",
+        "k8s.io/kubernetes/cmd/kube-scheduler",
+        "k8s.io/kubernetes/cmd/kubelet",
+    ],
+    into: "",
+};
 
 #[cfg(test)]
 mod tests {

@@ -115,10 +115,21 @@ fn an_agent_that_never_joined_says_what_to_do() -> Result<()> {
     case(|t| {
         let hub = t.hub()?;
         let keys = host_key_file(t)?;
-        let agent = Agent::new(t.agent_options(&hub, SERVER, "tcp:127.0.0.1:22", &keys)?)?;
-        let ran = run(agent.command("run"))?;
-        ensure!(ran.code().is_some_and(|code| code != 0), "{ran}");
-        ensure!(ran.err().contains("kedge-agent join"), "no hint: {ran}");
+        let mut options = t.agent_options(&hub, SERVER, "tcp:127.0.0.1:22", &keys)?;
+        let socket = t.dir().join("control.sock").display().to_string();
+        options.extra = format!("control-socket = \"{socket}\"");
+        let mut agent = Agent::new(options)?;
+        agent.launch()?;
+        let person = t.person(&hub, "alice", None)?;
+        let status = ["agent", "status", "--socket", &socket];
+        wait::until_true("the agent to answer", defaults::SOON, || {
+            Ok(person.kedge(&status)?.code() == Some(0))
+        })?;
+        let said = person.kedge(&status)?.success()?.out();
+        for part in ["not-joined", "kedge-agent join HUB --token-file FILE"] {
+            ensure!(said.contains(part), "{part} in {said}");
+        }
+        agent.stop()?;
         Ok(())
     })
 }

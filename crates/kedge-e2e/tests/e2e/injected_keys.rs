@@ -159,6 +159,19 @@ fn sign(agent: &mut UnixStream, key: &[u8], data: &[u8]) -> Result<Vec<u8>> {
     ask(agent, &request)
 }
 
+/// What `ssh` wants signed to log somebody in with a key (RFC 4252 §7), in a session that nobody has heard of.
+fn userauth(user: &str, key: &[u8]) -> Vec<u8> {
+    let mut data = string(&noise(32));
+    data.push(50);
+    for part in [user.as_bytes(), b"ssh-connection", b"publickey"] {
+        data.extend(string(part));
+    }
+    data.push(1);
+    data.extend(string(b"ssh-ed25519"));
+    data.extend(string(key));
+    data
+}
+
 /// Somebody without a key uses a server as people do: shell, exec, scp, sftp, rsync, a forward.
 pub(crate) fn every_tool(t: &Case, alice: &Person, host: &str) -> Result<()> {
     alice.kedge_ssh(&[SERVER, "exit 3"])?.exits(3)?;
@@ -478,17 +491,6 @@ fn the_agent_signs_nothing_but_a_login_to_its_server() -> Result<()> {
         let mut agent = UnixStream::connect(&socket)?;
         let key = the_key(&mut agent)?;
         let me = machine::me()?;
-        let userauth = |user: &str, key: &[u8]| {
-            let mut data = string(&noise(32));
-            data.push(50);
-            for part in [user.as_bytes(), b"ssh-connection", b"publickey"] {
-                data.extend(string(part));
-            }
-            data.push(1);
-            data.extend(string(b"ssh-ed25519"));
-            data.extend(string(key));
-            data
-        };
         let mut sshsig = b"SSHSIG".to_vec();
         for part in [&b"git"[..], b"", b"sha512", &noise(64)] {
             sshsig.extend(string(part));
@@ -547,6 +549,28 @@ fn the_agent_signs_nothing_but_a_login_to_its_server() -> Result<()> {
         let _ = flood.read_to_end(&mut rest);
         ensure!(rest.is_empty());
         the_key(&mut UnixStream::connect(&socket)?)?;
+        Ok(())
+    })
+}
+
+/// OpenSSH before 8.9 says neither to which server it speaks nor in which session.
+#[test]
+fn a_client_that_cannot_bind_gets_in_where_the_hub_allows_it() -> Result<()> {
+    case(|t| {
+        let mut injected = Injected::with(t, "allow-unbound-clients = true\n")?;
+        let (_live, socket) = injected.live()?;
+        let mut agent = UnixStream::connect(&socket)?;
+        let key = the_key(&mut agent)?;
+        let me = machine::me()?;
+        let signed = sign(&mut agent, &key, &userauth(&me, &key))?;
+        ensure!(signed.first() == Some(&14), "{signed:?}");
+        injected.stack.hub.audited("the signature", |event| {
+            text(event, "event") == "signature.made" && text(event, "bound_by") == "nothing"
+        })?;
+        // It is a login still, and this person's.
+        for data in [userauth("somebody-else", &key), noise(64)] {
+            ensure!(sign(&mut agent, &key, &data)? == FAILURE);
+        }
         Ok(())
     })
 }

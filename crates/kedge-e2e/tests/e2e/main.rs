@@ -6,6 +6,7 @@
     reason = "a test that finds another shape than it wants should fail"
 )]
 
+mod agent_control;
 mod agents_and_names;
 mod agents_reconnect;
 mod agents_targets;
@@ -24,6 +25,7 @@ mod frames_of_agents;
 mod frames_of_people;
 mod host_keys;
 mod hub_rights;
+mod image;
 mod injected_keys;
 mod issuers_down;
 mod join_tokens;
@@ -48,6 +50,7 @@ mod people;
 mod plain_http;
 mod policies;
 mod prelude;
+mod service_manager;
 mod session_life;
 mod sessions;
 mod sessions_listed;

@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    path::{Path, PathBuf},
+    path::Path,
     sync::Arc,
 };
 
@@ -12,7 +12,7 @@ use kedge_api::defaults::{
 use kedge_api::rest::OWN_PARAMETERS;
 use kedge_api::{ClaimName, IssuerUrl, Line, LoginMapping, Standing};
 use kedge_identity::Algorithm;
-use kedge_service::{ConfigError, Source, files};
+use kedge_service::{ConfigError, ConfigPath, Source, files, paths};
 use rustls_pki_types::{CertificateDer, pem::PemObject as _};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -52,9 +52,8 @@ pub struct IssuerConfig {
     /// one that is alone is, unless it says otherwise.
     pub home: Option<bool>,
     /// PEM file with the authorities of the issuer's certificate, in place of the system's; read at start and on SIGHUP.
-    /// People's `kedge login` believes them too.
-    #[schemars(with = "Option<String>")]
-    pub ca_file: Option<PathBuf>,
+    /// People's `kedge login` believes them too. `credential:NAME` is a credential of the service manager.
+    pub ca_file: Option<ConfigPath>,
     /// What some issuers (Google) call a client secret also for installed applications. Everybody can read it.
     pub public_client_secret: Option<String>,
     /// More parameters of the authorization request: `{ prompt = "consent" }`.
@@ -246,7 +245,14 @@ impl IssuerConfig {
             Ok::<_, ConfigError>(claim)
         };
         let authorities = match &self.ca_file {
-            Some(path) => Some(authorities(path, at)?),
+            Some(path) => {
+                let path = at.source.locate(&at.key("ca-file"), path)?;
+                // Where it is not, it cannot be read; whoever runs with it reads it.
+                match paths::is_elsewhere(&path) {
+                    true => None,
+                    false => Some(authorities(&path, at)?),
+                }
+            }
             None => None,
         };
         let with_client = |mut accepted: BTreeSet<String>| {

@@ -167,6 +167,15 @@ impl Config {
         source.parse::<Self>()?.settle(&source)
     }
 
+    /// The same where the hub does not run: credentials that it names are believed to be there.
+    ///
+    /// # Errors
+    /// The first thing that is wrong with it, with file, line and key.
+    pub fn check(path: &Path) -> Result<Settings, ConfigError> {
+        let source = Source::read(path)?.only_checked();
+        source.parse::<Self>()?.settle(&source)
+    }
+
     /// Checks what single values cannot show.
     ///
     /// # Errors

@@ -6,7 +6,7 @@ use std::{
 };
 
 use kedge_api::Namespace;
-use kedge_service::{ConfigError, Source};
+use kedge_service::{ConfigError, ConfigPath, Source};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -38,9 +38,9 @@ pub enum StoreKind {
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct KubernetesConfig {
-    /// A kubeconfig file. Unless given, the hub uses its pod's service account.
-    #[schemars(with = "Option<String>")]
-    pub kubeconfig: Option<PathBuf>,
+    /// A kubeconfig file; `credential:NAME` is a credential of the service manager. Unless given, the hub uses its pod's
+    /// service account.
+    pub kubeconfig: Option<ConfigPath>,
     /// The namespace of the hub's objects. Unless given, it is the pod's own, or that of the kubeconfig's context.
     pub namespace: Option<String>,
 }
@@ -53,8 +53,7 @@ pub struct SecretsConfig {
     pub namespaces: Vec<String>,
     /// Folder with Secrets as files, `NAMESPACE/NAME/KEY`, as mounted Secrets are laid out. Unless given it is `secrets`
     /// in `state-dir`; with the Kubernetes store, the cluster's own Secrets are read in its place.
-    #[schemars(with = "Option<String>")]
-    pub folder: Option<PathBuf>,
+    pub folder: Option<ConfigPath>,
     /// Refuse Secrets without the annotation `kedge.dev/servers`, by which their owner says for which servers they are.
     pub require_annotation: bool,
     /// Sign for clients that cannot prove which server they talk to: OpenSSH before 8.9. Whoever has such a client, and
@@ -107,9 +106,9 @@ impl StoreConfig {
             }
             return Ok(StoreSettings::Embedded);
         }
-        if let Some(path) = &kubeconfig {
-            absolute(path, "store.kubernetes.kubeconfig", source)?;
-        }
+        let kubeconfig = kubeconfig
+            .map(|path| found(&path, "store.kubernetes.kubeconfig", source))
+            .transpose()?;
         let namespace = namespace
             .map(|text| namespace_of(&text, "store.kubernetes.namespace", source))
             .transpose()?;
@@ -127,9 +126,10 @@ impl SecretsConfig {
         state_dir: &Path,
         store: &StoreSettings,
     ) -> Result<SecretsSettings, ConfigError> {
-        if let Some(path) = &self.folder {
-            absolute(path, "secrets.folder", source)?;
-        }
+        let folder = self
+            .folder
+            .map(|path| found(&path, "secrets.folder", source))
+            .transpose()?;
         let namespaces = self
             .namespaces
             .iter()
@@ -139,7 +139,7 @@ impl SecretsConfig {
             (*store == StoreSettings::Embedded).then(|| state_dir.join(defaults::SECRETS_FOLDER));
         Ok(SecretsSettings {
             namespaces,
-            folder: self.folder.or(usual),
+            folder: folder.or(usual),
             require_annotation: self.require_annotation,
             allow_unbound_clients: self.allow_unbound_clients,
         })
@@ -151,9 +151,9 @@ fn namespace_of(text: &str, key: &str, source: &Source) -> Result<Namespace, Con
         .map_err(|error: kedge_api::NameError| source.refuse(key, error.to_string()))
 }
 
-fn absolute(path: &Path, key: &str, source: &Source) -> Result<(), ConfigError> {
-    if path.is_absolute() {
-        return Ok(());
+fn found(path: &ConfigPath, key: &str, source: &Source) -> Result<PathBuf, ConfigError> {
+    match path.is_absolute() {
+        true => source.locate(key, path),
+        false => Err(source.refuse(key, "must be an absolute path")),
     }
-    Err(source.refuse(key, "must be an absolute path"))
 }

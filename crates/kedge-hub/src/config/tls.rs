@@ -1,8 +1,8 @@
 //! `[tls]`: the certificate of the HTTPS port.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use kedge_service::{ConfigError, Source};
+use kedge_service::{ConfigError, ConfigPath, Source};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -14,12 +14,11 @@ use crate::tls::Tls;
 pub struct TlsConfig {
     /// Where the certificate comes from. Unless given: `files` when `certificate` is set, else `self-signed`.
     pub mode: Option<TlsMode>,
-    /// PEM file with the certificate and its chain. Read again when it changes.
-    #[schemars(with = "Option<String>")]
-    pub certificate: Option<PathBuf>,
-    /// PEM file with the private key.
-    #[schemars(with = "Option<String>")]
-    pub key: Option<PathBuf>,
+    /// PEM file with the certificate and its chain; `credential:NAME` is a credential of the service manager. Read again
+    /// when it changes.
+    pub certificate: Option<ConfigPath>,
+    /// PEM file with the private key, or a credential.
+    pub key: Option<ConfigPath>,
     /// Names in the self-signed certificate. Clients pin its fingerprint and do not need them.
     pub names: Vec<String>,
 }
@@ -52,7 +51,10 @@ impl TlsConfig {
             )
         };
         match (mode, self.certificate, self.key) {
-            (TlsMode::Files, Some(certificate), Some(key)) => Ok(Tls::Files { certificate, key }),
+            (TlsMode::Files, Some(certificate), Some(key)) => Ok(Tls::Files {
+                certificate: source.locate("tls.certificate", &certificate)?,
+                key: source.locate("tls.key", &key)?,
+            }),
             (TlsMode::Files, None, _) => {
                 Err(source.refuse("tls.certificate", "is needed beside `key`"))
             }

@@ -640,6 +640,9 @@ impl<S: tracing::Subscriber> tracing_subscriber::Layer<S> for Audit {
         }
         let mut fields = Fields(BTreeMap::new());
         event.record(&mut fields);
+        let mut kinds = kedge_hub::audit::KINDS.iter();
+        let kind = kinds.find(|kind| kind.name == fields.0["event"]);
+        assert_eq!(kind.unwrap().id, fields.0["message_id"]);
         self.0.lock().unwrap().push(fields.0);
     }
 }

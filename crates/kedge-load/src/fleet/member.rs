@@ -2,16 +2,20 @@
 
 use std::convert::Infallible;
 use std::net::Ipv4Addr;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use http::StatusCode;
+use kedge_agent::agent::Shared;
 use kedge_agent::config::AgentConfig;
 use kedge_agent::hub::{self, HubClient, HubError};
+use kedge_agent::identity::StateDir;
 use kedge_agent::machine;
 use kedge_agent::metrics::AgentMetrics;
+use kedge_agent::standing::Standing;
 use kedge_agent::tunnel::Tunnel;
 use kedge_api::rest::Enrollment;
 use kedge_api::{AgentKey, HostKeys, JoinTokenSecret, Labels, ServerName, StatusReason, random};
@@ -23,6 +27,9 @@ use tokio::time::sleep;
 
 use super::roll::Member;
 use crate::defaults;
+
+/// The state folder of an agent that keeps its key to itself.
+const NOWHERE: &str = "/nonexistent";
 
 /// What all of a fleet share.
 #[derive(Debug)]
@@ -55,13 +62,19 @@ pub(super) async fn live(
             .with_context(failed)?
     };
     member.enrolled.fetch_add(1, Ordering::Relaxed);
-    let tunnel = Tunnel {
-        client: Arc::new(client),
+    let shutdown = Shutdown::new();
+    let shared = Shared {
+        // Only who joins by itself looks there.
+        state: StateDir::new(Path::new(NOWHERE)),
         settings: plan.settings.clone(),
         metrics: plan.metrics.clone(),
-        readiness: member.readiness,
-        notifier: plan.notifier.clone(),
-        shutdown: Shutdown::new(),
+        standing: Standing::new(plan.notifier.clone(), member.readiness, shutdown.clone()),
+        nudge: Arc::default(),
+        shutdown,
+    };
+    let tunnel = Tunnel {
+        shared,
+        client: Arc::new(client),
     };
     Box::pin(tunnel.keep()).await;
     // It only ends when its shutdown begins, which nobody has.

@@ -28,7 +28,7 @@ use super::shape::{self, Event, Malformed, Seen};
 use super::wire::{Call, CallError, Wire, segment};
 use crate::defaults::{
     ANSWER_BYTES, LIST_BYTES, LIST_DEADLINE, LIST_PAGE, REFLECT_HEALTHY, REFLECT_PAUSE,
-    REFLECT_PAUSE_MAX, WATCH_FIRST_SECONDS, WATCH_GRACE, WATCH_SECONDS,
+    REFLECT_PAUSE_MAX, WATCH_GRACE, WATCH_SECONDS,
 };
 use crate::kind::Kind;
 
@@ -106,8 +106,6 @@ pub(super) struct Reflector {
     pulse: Arc<Pulse>,
     // What the next watch begins after; `None` when there must be a list first.
     resume: Option<ResourceVersion>,
-    // How long the next watch lasts at most, in seconds.
-    lasts: u64,
 }
 
 impl Reflector {
@@ -125,7 +123,6 @@ impl Reflector {
             mirror,
             pulse,
             resume: Some(listed),
-            lasts: WATCH_FIRST_SECONDS,
         }
     }
 
@@ -135,8 +132,6 @@ impl Reflector {
         let mut failures = 0_u32;
         loop {
             let began = Instant::now();
-            // Less than the shortest of watches, and so no watch that was let be.
-            let too_short = Duration::from_secs(WATCH_FIRST_SECONDS) / 2;
             let step = self.step().await;
             if began.elapsed() >= REFLECT_HEALTHY {
                 pauses.reset();
@@ -144,7 +139,7 @@ impl Reflector {
             }
             match step {
                 // A server that ends watches as soon as they begin is not asked in a circle.
-                Ok(()) if began.elapsed() < too_short => {}
+                Ok(()) if began.elapsed() < REFLECT_PAUSE_MAX => {}
                 Ok(()) => continue,
                 Err(error) => {
                     failures = failures.saturating_add(1);
@@ -159,7 +154,6 @@ impl Reflector {
     fn judge(&mut self, error: &ReflectError, failures: u32) {
         let kind = self.mirror.kind();
         tracing::debug!(kind = kind.plural, cause = %error, "a watch ended");
-        self.lasts = WATCH_FIRST_SECONDS;
         let (again, cut_off) = match error {
             // The next list says what was missed.
             ReflectError::Gap | ReflectError::Over(_) => (true, false),
@@ -197,7 +191,7 @@ impl Reflector {
 
     async fn watch(&mut self, from: ResourceVersion) -> Result<(), ReflectError> {
         let kind = self.mirror.kind();
-        let seconds = among(WATCH_SECONDS).min(self.lasts);
+        let seconds = among(WATCH_SECONDS);
         let call = Call::get(format!(
             "{}?watch=1&resourceVersion={from}&allowWatchBookmarks=true&timeoutSeconds={seconds}",
             path(&self.namespace, kind)
@@ -208,7 +202,6 @@ impl Reflector {
         loop {
             let line = timeout_at(end, lines.next()).await;
             let Some(line) = line.map_err(|_| ReflectError::Silent)?? else {
-                self.lasts = self.lasts.saturating_mul(2).min(*WATCH_SECONDS.end());
                 return Ok(());
             };
             let version = match shape::event(kind, &line)? {

@@ -1,7 +1,8 @@
 //! A real Kubernetes API server for tests: etcd and kube-apiserver on free loopback ports, RBAC on.
 //!
 //! No kubelet, no controllers: CustomResourceDefinitions, Secrets, RBAC and Leases work as on every cluster; pods never
-//! run, and what a controller would clean up (the objects of a deleted namespace) stays.
+//! run, and what a controller would clean up (the objects of a deleted namespace) stays. [`Cluster::start_for_node`] is
+//! for whoever brings both.
 //!
 //! ```text
 //!  test ── kubectl / kube client ── TLS, bearer token ──► kube-apiserver ──► etcd
@@ -19,6 +20,7 @@ mod server;
 
 use std::fs;
 use std::io::Write;
+use std::net::Ipv4Addr;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -30,8 +32,10 @@ use serde_json::{Value, json};
 
 pub use self::install::{Installation, manifests};
 use self::keeper::Scratch;
-pub use self::programs::{ASSETS, PROGRAMS, VERSION, cache, is_installed, programs};
-use self::server::Server;
+pub use self::programs::{
+    ASSETS, NODE_PROGRAMS, PROGRAMS, VERSION, cache, is_installed, node_programs, programs,
+};
+use self::server::{Pods, Server};
 use crate::run::{self, Ran};
 use crate::{defaults, wait};
 
@@ -102,9 +106,24 @@ impl Cluster {
     ///
     /// When the programs are not there (says how to get them), or do not start; shows the end of the log.
     pub fn start() -> Result<Self> {
+        Self::start_with(Pods::Never)
+    }
+
+    /// The same for a cluster with a node: the server listens at an address of this machine's that is not a loopback one,
+    /// under which the node and its pods find it, and gives pods their service account's token. kube-controller-manager,
+    /// a scheduler and a kubelet are the caller's to start.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::start`], and when the address is not this machine's.
+    pub fn start_for_node(node: Ipv4Addr) -> Result<Self> {
+        Self::start_with(Pods::On(node))
+    }
+
+    fn start_with(pods: Pods) -> Result<Self> {
         let scratch = Scratch::new()?;
         let token = random_word()?;
-        let server = Server::start(&programs()?, scratch.path(), &token)?;
+        let server = Server::start(&programs()?, scratch.path(), &token, pods)?;
         let site = Site {
             url: server.url(),
             ca_file: server.ca_file(),
@@ -157,7 +176,7 @@ impl Cluster {
         pids
     }
 
-    /// Where the API server listens: `https://127.0.0.1:PORT`.
+    /// Where the API server listens: `https://ADDRESS:PORT`.
     #[must_use]
     pub fn url(&self) -> &str {
         &self.site.url

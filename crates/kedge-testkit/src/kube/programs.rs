@@ -10,6 +10,15 @@ pub const VERSION: &str = "1.34.3";
 /// What a folder of programs holds.
 pub const PROGRAMS: [&str; 3] = ["etcd", "kube-apiserver", "kubectl"];
 
+/// What a node runs besides, and what makes a cluster of nodes work. Only `cargo xtask test cluster` builds them, into
+/// [`cache`], from the same module.
+pub const NODE_PROGRAMS: [&str; 4] = [
+    "kube-controller-manager",
+    "kube-proxy",
+    "kube-scheduler",
+    "kubelet",
+];
+
 /// The variable that names a folder of programs, as envtest and its kin read it.
 pub const ASSETS: &str = "KUBEBUILDER_ASSETS";
 
@@ -22,7 +31,7 @@ pub fn programs() -> Result<PathBuf> {
     if let Some(folder) = std::env::var_os(ASSETS).filter(|folder| !folder.is_empty()) {
         let folder = PathBuf::from(folder);
         ensure!(
-            is_installed(&folder),
+            is_installed(&folder, &PROGRAMS),
             "{ASSETS} names {}, which does not hold {}",
             folder.display(),
             PROGRAMS.join(", ")
@@ -31,9 +40,29 @@ pub fn programs() -> Result<PathBuf> {
     }
     let folder = cache()?;
     ensure!(
-        is_installed(&folder),
+        is_installed(&folder, &PROGRAMS),
         "no {} in {}; `cargo xtask tools` builds them",
         PROGRAMS.join(", "),
+        folder.display()
+    );
+    Ok(folder)
+}
+
+/// The folder with [`NODE_PROGRAMS`]: that of [`programs`] if they are there, else [`cache`].
+///
+/// # Errors
+///
+/// When they are in neither, with the command that builds them.
+pub fn node_programs() -> Result<PathBuf> {
+    let folder = programs()?;
+    if is_installed(&folder, &NODE_PROGRAMS) {
+        return Ok(folder);
+    }
+    let folder = cache()?;
+    ensure!(
+        is_installed(&folder, &NODE_PROGRAMS),
+        "no {} in {}; `cargo xtask test cluster` builds them",
+        NODE_PROGRAMS.join(", "),
         folder.display()
     );
     Ok(folder)
@@ -53,8 +82,8 @@ pub fn cache() -> Result<PathBuf> {
     Ok(cache.join("kedge/kube").join(VERSION))
 }
 
-/// Whether a folder holds all of them.
+/// Whether a folder holds all of these.
 #[must_use]
-pub fn is_installed(folder: &Path) -> bool {
-    PROGRAMS.iter().all(|name| folder.join(name).is_file())
+pub fn is_installed(folder: &Path, names: &[&str]) -> bool {
+    names.iter().all(|name| folder.join(name).is_file())
 }

@@ -21,7 +21,27 @@ pub(super) struct Server {
     programs: PathBuf,
     dir: PathBuf,
     etcd_port: u16,
+    pods: Pods,
     port: u16,
+}
+
+/// Whether pods run in the cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Pods {
+    /// None: no controllers and no kubelet. The server is for this machine alone.
+    Never,
+    /// On a node that finds the server at this address, which this machine has.
+    On(Ipv4Addr),
+}
+
+impl Pods {
+    /// Where the server listens.
+    fn address(self) -> Ipv4Addr {
+        match self {
+            Self::Never => Ipv4Addr::LOCALHOST,
+            Self::On(node) => node,
+        }
+    }
 }
 
 impl Server {
@@ -30,20 +50,29 @@ impl Server {
     /// # Errors
     ///
     /// When one of them does not listen in time.
-    pub(super) fn start(programs: &Path, dir: &Path, admin_token: &str) -> Result<Self> {
+    pub(super) fn start(
+        programs: &Path,
+        dir: &Path,
+        admin_token: &str,
+        pods: Pods,
+    ) -> Result<Self> {
         keygen_with(&dir.join(SIGNING_KEY), "ecdsa", &["-m", "PEM"])?;
         let people = format!("{admin_token},admin,admin,\"system:masters\"\n");
         write_private(&dir.join(TOKENS), people)?;
         fs::write(dir.join(AUDIT_POLICY), WHAT_IS_AUDITED)?;
-        let (etcd, etcd_port) = on_free_port("etcd", |port| etcd(programs, dir, port))?;
-        let (api, port) =
-            on_free_port("kube-apiserver", |port| api(programs, dir, etcd_port, port))?;
+        let (etcd, etcd_port) = on_free_port("etcd", Ipv4Addr::LOCALHOST, |port| {
+            etcd(programs, dir, port)
+        })?;
+        let (api, port) = on_free_port("kube-apiserver", pods.address(), |port| {
+            api(programs, dir, etcd_port, port, pods)
+        })?;
         let server = Self {
             api: Some(api),
             etcd,
             programs: programs.to_owned(),
             dir: dir.to_owned(),
             etcd_port,
+            pods,
             port,
         };
         server.write_authority()?;
@@ -59,7 +88,7 @@ impl Server {
     }
 
     pub(super) fn url(&self) -> String {
-        format!("https://127.0.0.1:{}", self.port)
+        format!("https://{}:{}", self.pods.address(), self.port)
     }
 
     pub(super) fn ca_file(&self) -> PathBuf {
@@ -95,8 +124,9 @@ impl Server {
     pub(super) fn start_api(&mut self) -> Result<()> {
         ensure!(self.api.is_none(), "the API server runs");
         let (programs, dir) = (self.programs.clone(), self.dir.clone());
-        let mut daemon = api(&programs, &dir, self.etcd_port, self.port)?;
-        let listening = listens("kube-apiserver", &mut daemon, self.port)?;
+        let mut daemon = api(&programs, &dir, self.etcd_port, self.port, self.pods)?;
+        let address = (self.pods.address(), self.port);
+        let listening = listens("kube-apiserver", &mut daemon, address.into())?;
         ensure!(listening, "port {} was taken meanwhile", self.port);
         self.api = Some(daemon);
         Ok(())
@@ -113,11 +143,15 @@ impl Server {
 }
 
 /// Starts a daemon on a free port; again on another when somebody was faster.
-fn on_free_port(name: &str, start: impl Fn(u16) -> Result<Daemon>) -> Result<(Daemon, u16)> {
+fn on_free_port(
+    name: &str,
+    address: Ipv4Addr,
+    start: impl Fn(u16) -> Result<Daemon>,
+) -> Result<(Daemon, u16)> {
     for _ in 0..defaults::PORT_ATTEMPTS {
         let port = machine::free_port()?;
         let mut daemon = start(port)?;
-        if listens(name, &mut daemon, port)? {
+        if listens(name, &mut daemon, (address, port).into())? {
             return Ok((daemon, port));
         }
     }
@@ -128,8 +162,7 @@ fn on_free_port(name: &str, start: impl Fn(u16) -> Result<Daemon>) -> Result<(Da
 }
 
 /// Waits until a daemon listens; false when the port is somebody else's.
-fn listens(name: &str, daemon: &mut Daemon, port: u16) -> Result<bool> {
-    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+fn listens(name: &str, daemon: &mut Daemon, address: SocketAddr) -> Result<bool> {
     wait::until(&format!("{name} to listen"), defaults::START, || {
         if daemon.exited()?.is_some() {
             let log = daemon.log()?;
@@ -164,7 +197,7 @@ fn etcd(programs: &Path, dir: &Path, port: u16) -> Result<Daemon> {
     keeper::spawn("etcd", &command, dir)
 }
 
-fn api(programs: &Path, dir: &Path, etcd_port: u16, port: u16) -> Result<Daemon> {
+fn api(programs: &Path, dir: &Path, etcd_port: u16, port: u16, pods: Pods) -> Result<Daemon> {
     let mut command = Command::new(programs.join("kube-apiserver"));
     let mut file = |flag: &str, name: &str| {
         command.arg(format!("{flag}={}", dir.join(name).display()));
@@ -178,17 +211,26 @@ fn api(programs: &Path, dir: &Path, etcd_port: u16, port: u16) -> Result<Daemon>
     command
         .arg(format!("--etcd-servers=http://127.0.0.1:{etcd_port}"))
         .arg(format!("--secure-port={port}"))
+        .arg(format!("--bind-address={}", pods.address()))
+        .arg(format!("--advertise-address={}", pods.address()))
         .args([
-            "--bind-address=127.0.0.1",
-            "--advertise-address=127.0.0.1",
-            // There is no network of pods that would have to find it.
-            "--endpoint-reconciler-type=none",
             "--service-cluster-ip-range=10.96.0.0/24",
             "--service-account-issuer=https://kubernetes.default.svc.cluster.local",
             "--authorization-mode=RBAC",
+        ]);
+    command.args(match pods {
+        Pods::Never => [
+            // There is no network of pods that would have to find it.
+            "--endpoint-reconciler-type=none",
             // It waits for the controller that makes each namespace's default account, which does not run.
             "--disable-admission-plugins=ServiceAccount",
-        ]);
+        ],
+        Pods::On(_) => [
+            "--endpoint-reconciler-type=lease",
+            // For `kubectl logs` and `exec`: nobody resolves the node's name.
+            "--kubelet-preferred-address-types=InternalIP",
+        ],
+    });
     keeper::spawn("kube-apiserver", &command, dir)
 }
 

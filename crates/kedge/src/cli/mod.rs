@@ -1,5 +1,6 @@
 //! The command line's shape and its help. Man pages, completions and the reference page come from it.
 
+mod agent;
 mod login;
 mod objects;
 mod pages;
@@ -14,6 +15,7 @@ use std::path::PathBuf;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use kedge_api::HubName;
 
+pub use agent::{AgentCommand, AgentReloadArgs, AgentSocket, AgentStatusArgs, AgentWaitArgs};
 pub use login::{LoginArgs, LogoutArgs, WhoamiArgs};
 pub use objects::{
     AcceptHostKeysArgs, ApplyArgs, DataFormat, DeleteArgs, DescribeArgs, GetArgs, OutputFormat,
@@ -252,6 +254,9 @@ pub enum Command {
     /// Make, list and revoke the tokens with which servers join
     #[command(subcommand)]
     Token(TokenCommand),
+    /// Look after the agent that makes this machine a server
+    #[command(subcommand)]
+    Agent(AgentCommand),
     /// Print a shell's completion script
     #[command(after_help = "Examples:\n  \
         kedge completion bash > ~/.local/share/bash-completion/completions/kedge\n  \

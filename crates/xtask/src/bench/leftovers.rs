@@ -4,13 +4,14 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use std::sync::atomic::{AtomicU32, Ordering};
 
-use kedge_testkit::process::{descendants, is_alive, kill_each, started_at};
+use kedge_testkit::process::{descendants, kill_each};
 use rustix::process::geteuid;
 
+use crate::owner::Owner;
+
 /// What the names of all that belongs to benchmarks begin with.
-const PREFIX: &str = "kedge-bench";
+pub(super) const PREFIX: &str = "kedge-bench";
 
 /// What benchmarks start. A person who looks at what a run left uses other programs, which are let alone.
 const PROGRAMS: &[&str] = &[
@@ -28,70 +29,11 @@ const PROGRAMS: &[&str] = &[
     "wstunnel",
 ];
 
-/// The process that made something: its id alone may belong to somebody else by now.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) struct Owner {
-    pid: u32,
-    started_at: u64,
-}
-
-impl Owner {
-    /// This process.
-    pub(crate) fn me() -> Self {
-        let pid = std::process::id();
-        Self {
-            pid,
-            started_at: started_at(pid).unwrap_or_default(),
-        }
-    }
-
-    /// A name that this process has not given yet.
-    pub(crate) fn new_name(self) -> String {
-        static GIVEN: AtomicU32 = AtomicU32::new(0);
-        self.name(GIVEN.fetch_add(1, Ordering::Relaxed))
-    }
-
-    fn name(self, number: u32) -> String {
-        format!("{PREFIX}-{}-{}-{number}", self.pid, self.started_at)
-    }
-
-    /// The owner that a name tells; none when it is no name of ours.
-    pub(crate) fn of(name: &str) -> Option<Self> {
-        let rest = name.strip_prefix(PREFIX)?.strip_prefix('-')?;
-        let mut parts = rest.split('-');
-        let pid = number(parts.next()?)?;
-        let owner = Self {
-            pid: u32::try_from(pid).ok()?,
-            started_at: number(parts.next()?)?,
-        };
-        number(parts.next()?)?;
-        parts.next().is_none().then_some(owner)
-    }
-
-    /// Whether that process has ended.
-    pub(crate) fn is_gone(self) -> bool {
-        !is_alive(self.pid) || started_at(self.pid) != Some(self.started_at)
-    }
-
-    #[cfg(test)]
-    pub(crate) fn gone() -> Self {
-        let mut gone = Self::me();
-        gone.started_at += 1;
-        gone
-    }
-}
-
-/// Digits only: `+7` is no part of a name of ours.
-fn number(text: &str) -> Option<u64> {
-    let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    digits.then(|| text.parse().ok()).flatten()
-}
-
 /// Removes the scratch folders of runs that were killed, and ends what still runs for them.
 pub(crate) fn remove(temporary: &Path) {
     for entry in fs::read_dir(temporary).into_iter().flatten().flatten() {
         let name = entry.file_name();
-        let owner = name.to_str().and_then(Owner::of);
+        let owner = name.to_str().and_then(|name| Owner::of(PREFIX, name));
         // The folder for temporary files is everybody's.
         let is_mine = entry
             .metadata()
@@ -143,47 +85,6 @@ mod tests {
 
     use super::*;
 
-    #[test]
-    fn a_name_tells_its_owner() {
-        let owner = Owner {
-            pid: 17,
-            started_at: 4242,
-        };
-        assert_eq!(owner.name(3), "kedge-bench-17-4242-3");
-        assert_eq!(Owner::of("kedge-bench-17-4242-3"), Some(owner));
-    }
-
-    #[test]
-    fn names_of_others_are_left_alone() {
-        for name in [
-            "",
-            "kedge-bench",
-            "kedge-bench-",
-            "kedge-bench-17",
-            "kedge-bench-17-4242",
-            "kedge-bench-17-4242-",
-            "kedge-bench-17-4242-3-4",
-            "kedge-bench-x-4242-3",
-            "kedge-bench-+7-4242-3",
-            "kedge-bench-99999999999-1-1",
-            "kedge-benchmark-17-4242-3",
-            "my-kedge-bench-17-4242-3",
-        ] {
-            assert_eq!(Owner::of(name), None, "{name}");
-        }
-    }
-
-    #[test]
-    fn only_the_dead_leave_something_behind() {
-        let me = Owner::me();
-        assert!(!me.is_gone());
-        let before = Owner {
-            started_at: me.started_at + 1,
-            ..me
-        };
-        assert!(before.is_gone(), "the same id, another process");
-    }
-
     /// Ends with the value.
     struct Running(Child);
 
@@ -208,8 +109,8 @@ mod tests {
             fs::create_dir_all(path.join("within")).unwrap();
             path
         };
-        let left = folder(&Owner::gone().new_name());
-        let mine = folder(&Owner::me().new_name());
+        let left = folder(&Owner::gone().new_name(PREFIX));
+        let mine = folder(&Owner::me().new_name(PREFIX));
         let others = folder("kedge-benchmark");
         // Something of that name that stays for a while.
         let program = temporary.path().join("kedge-load");

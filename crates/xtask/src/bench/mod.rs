@@ -114,7 +114,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
         }
         None => {
             eprintln!("Building the release programs. The first time this takes some minutes.");
-            workspace.release()?
+            (workspace.release()?, workspace.release_load()?)
         }
     };
     let pace = if arguments.quick {

@@ -5,18 +5,18 @@
 //! by its name, which tells whose it was, and ends it.
 
 use std::cell::OnceCell;
-use std::fs::{self, File};
+use std::fs;
 use std::net::Ipv4Addr;
-use std::os::fd::AsFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result};
 use kedge_testkit::process::kill_each;
 use kedge_testkit::{machine, run};
-use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
-use super::leftovers::Owner;
+use super::leftovers::PREFIX;
+use crate::network_namespace;
+use crate::owner::Owner;
 
 /// The link's name at both ends: each is alone with the loopback in its namespace.
 const DEVICE: &str = "bench0";
@@ -130,10 +130,7 @@ impl Link {
             End::Client => &self.client,
             End::Far => &self.far,
         };
-        let visit = Visit::to(namespace)?;
-        let done = action();
-        visit.leave()?;
-        done
+        network_namespace::within(&namespace.path(), action)
     }
 }
 
@@ -179,14 +176,13 @@ struct Namespace {
 
 impl Namespace {
     fn new() -> Result<Self> {
-        let name = Owner::me().new_name();
+        let name = Owner::me().new_name(PREFIX);
         ip(&format!("netns add {name}"))?;
         Ok(Self { name })
     }
 
-    fn open(&self) -> Result<File> {
-        let path = Path::new(NAMED).join(&self.name);
-        File::open(&path).with_context(|| format!("open {}", path.display()))
+    fn path(&self) -> PathBuf {
+        Path::new(NAMED).join(&self.name)
     }
 }
 
@@ -196,48 +192,12 @@ impl Drop for Namespace {
     }
 }
 
-/// A thread away from home.
-struct Visit {
-    home: File,
-    away: bool,
-}
-
-impl Visit {
-    fn to(namespace: &Namespace) -> Result<Self> {
-        let home = File::open("/proc/thread-self/ns/net").context("open this network namespace")?;
-        let there = namespace.open()?;
-        enter(&there).with_context(|| format!("enter the namespace {}", namespace.name))?;
-        Ok(Self { home, away: true })
-    }
-
-    fn leave(mut self) -> Result<()> {
-        self.away = false;
-        enter(&self.home).context("come back from a namespace")
-    }
-}
-
-impl Drop for Visit {
-    fn drop(&mut self) {
-        if self.away {
-            // After a panic; the value is on its way out of the thread anyway.
-            let _ = enter(&self.home);
-        }
-    }
-}
-
-fn enter(namespace: &File) -> Result<()> {
-    Ok(move_into_link_name_space(
-        namespace.as_fd(),
-        Some(LinkNameSpaceType::Network),
-    )?)
-}
-
 /// Removes the namespaces of runs that were killed, and ends what still runs in them.
 fn remove_leftovers() {
     for entry in fs::read_dir(NAMED).into_iter().flatten().flatten() {
         let name = entry.file_name();
         let Some(name) = name.to_str() else { continue };
-        if Owner::of(name).is_some_and(Owner::is_gone) {
+        if Owner::of(PREFIX, name).is_some_and(Owner::is_gone) {
             kill_each(&inside(name));
             remove(name);
         }
@@ -331,7 +291,7 @@ mod tests {
         }
         // Removed also when the assertion fails.
         let left = Namespace {
-            name: Owner::gone().new_name(),
+            name: Owner::gone().new_name(PREFIX),
         };
         ip(&format!("netns add {}", left.name)).unwrap();
         let mine = Namespace::new().unwrap();

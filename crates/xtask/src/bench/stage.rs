@@ -17,8 +17,9 @@ use kedge_testkit::{defaults as limits, stack};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::leftovers::{self, Owner};
+use super::leftovers::{self, PREFIX};
 use crate::defaults;
+use crate::owner::Owner;
 
 /// The name of the server behind a [`Route`].
 pub(crate) const SERVER: &str = "web01";
@@ -48,7 +49,7 @@ impl Stage {
         }
         leftovers::remove(&std::env::temp_dir());
         let scratch = tempfile::Builder::new()
-            .prefix(&Owner::me().new_name())
+            .prefix(&Owner::me().new_name(PREFIX))
             .rand_bytes(0)
             .tempdir()
             .context("make a scratch folder")?;

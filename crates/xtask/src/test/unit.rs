@@ -75,7 +75,7 @@ fn one(built: &Built, only: &str, tally: &mut Tally) -> Result<()> {
         .env("INSTA_UPDATE", "no")
         .arg(only);
     let outcome = run_harness(command, defaults::UNIT)?;
-    judge(&name, &outcome, tally);
+    judge(GROUP, &name, &outcome, tally);
     Ok(())
 }
 
@@ -92,11 +92,12 @@ fn documentation(workspace: &Workspace, only: &str, tally: &mut Tally) -> Result
         only,
     ]);
     let outcome = run_harness(command, defaults::DOC)?;
-    judge("documentation", &outcome, tally);
+    judge(GROUP, "documentation", &outcome, tally);
     Ok(())
 }
 
-fn judge(name: &str, outcome: &Outcome, tally: &mut Tally) {
+/// Tells the tally what a test harness printed.
+pub(crate) fn judge(group: &str, name: &str, outcome: &Outcome, tally: &mut Tally) {
     let report = Report::read(&outcome.output);
     // Tests that are the other half of another test are ignored by themselves, and run by that one.
     for ignored in report
@@ -104,14 +105,14 @@ fn judge(name: &str, outcome: &Outcome, tally: &mut Tally) {
         .iter()
         .filter(|ignored| !ignored.contains(", started by "))
     {
-        tally.skipped(GROUP, name, ignored);
+        tally.skipped(group, name, ignored);
     }
     for failed in &report.failed {
-        tally.failed(GROUP, &format!("{name} {failed}"), "");
+        tally.failed(group, &format!("{name} {failed}"), "");
     }
     if outcome.killed {
         tally.failed(
-            GROUP,
+            group,
             name,
             &format!(
                 "killed after {} s\n{}",
@@ -126,14 +127,14 @@ fn judge(name: &str, outcome: &Outcome, tally: &mut Tally) {
             "its output"
         };
         if report.failed.is_empty() {
-            tally.failed(GROUP, name, what);
+            tally.failed(group, name, what);
         }
         for line in outcome.output.lines() {
             println!("      | {line}");
         }
     }
     if report.passed > 0 {
-        tally.many_passed(GROUP, name, report.passed, outcome.took);
+        tally.many_passed(group, name, report.passed, outcome.took);
     }
 }
 

@@ -4,7 +4,8 @@
 //!
 //! | field | in | meaning |
 //! |---|---|---|
-//! | `event` | all | what happened: one of the constants below |
+//! | `event` | all | what happened: the name of one of [`KINDS`] |
+//! | `message_id` | all | its id, by which the journal finds all of the kind |
 //! | `session` | session.* | the session's id |
 //! | `issuer`, `subject`, `user`, `method` | all with a person | who, what policies call them, and how they proved it |
 //! | `server`, `login`, `permission` | session.* | where, as whom, to do what |
@@ -26,15 +27,20 @@ use kedge_api::{
 };
 use tracing::info;
 
+mod kinds;
+
+pub use kinds::*;
+
 /// The target of every audit event.
-pub const TARGET: &str = "kedge::audit";
+pub const TARGET: &str = kedge_service::logging::AUDIT_TARGET;
 
 /// Writes an event that a person caused: who they are stands the same way in all of them.
 macro_rules! by_person {
     ($actor:expr, $event:expr, { $($field:tt)* }, $words:literal) => {
         info!(
             target: TARGET,
-            event = $event,
+            event = $event.name,
+            message_id = $event.id,
             issuer = %Printable::new($actor.principal.issuer.as_str()),
             subject = %Printable::new($actor.principal.subject.as_str()),
             user = %Printable::new($actor.principal.user.as_str()),
@@ -114,12 +120,12 @@ pub struct Asked<'a> {
 
 /// A session began.
 pub fn session_opened(actor: Actor<'_>, facts: &SessionFacts) {
-    about_session!(actor, "session.opened", facts, {}, "session opened");
+    about_session!(actor, SESSION_OPENED, facts, {}, "session opened");
 }
 
 /// A session ended.
 pub fn session_closed(actor: Actor<'_>, facts: &SessionFacts, ending: &Ending<'_>) {
-    about_session!(actor, "session.closed", facts, {
+    about_session!(actor, SESSION_CLOSED, facts, {
         bytes_up = ending.up,
         bytes_down = ending.down,
         duration_ms = u64::try_from(ending.duration.as_millis()).unwrap_or(u64::MAX),
@@ -130,7 +136,7 @@ pub fn session_closed(actor: Actor<'_>, facts: &SessionFacts, ending: &Ending<'_
 
 /// Somebody ended a session: their own, or one of somebody else.
 pub fn session_killed(actor: Actor<'_>, session: &SessionInfo) {
-    by_person!(actor, "session.killed", {
+    by_person!(actor, SESSION_KILLED, {
         session = %session.id,
         server = %session.server,
         login = %session.login,
@@ -143,7 +149,7 @@ pub fn session_killed(actor: Actor<'_>, session: &SessionInfo) {
 
 /// A session was refused, here or by the agent.
 pub fn session_refused(actor: Actor<'_>, asked: Asked<'_>, code: &'static str, reason: &str) {
-    by_person!(actor, "session.refused", {
+    by_person!(actor, SESSION_REFUSED, {
         session = %asked.id.map(SessionId::as_str).unwrap_or_default(),
         server = %Printable::new(asked.server),
         login = %Printable::new(asked.login),
@@ -181,7 +187,7 @@ pub struct SignedFor<'a> {
 
 /// The hub signed with a server's key.
 pub fn signature_made(actor: Actor<'_>, signing: Signing<'_>, signed: SignedFor<'_>) {
-    by_person!(actor, "signature.made", {
+    by_person!(actor, SIGNATURE_MADE, {
         session = %signing.id,
         server = %signing.server,
         login = %signing.login,
@@ -201,7 +207,7 @@ pub fn signature_refused(
     code: &'static str,
     reason: &str,
 ) {
-    by_person!(actor, "signature.refused", {
+    by_person!(actor, SIGNATURE_REFUSED, {
         session = %signing.id,
         server = %signing.server,
         login = %signing.login,
@@ -215,7 +221,8 @@ pub fn signature_refused(
 pub fn authentication_refused(caller: &'static str, from: IpAddr, path: &str, reason: &str) {
     info!(
         target: TARGET,
-        event = "authentication.refused",
+        event = AUTHENTICATION_REFUSED.name,
+        message_id = AUTHENTICATION_REFUSED.id,
         caller,
         from = %from,
         path = %Printable::new(path),
@@ -228,7 +235,8 @@ pub fn authentication_refused(caller: &'static str, from: IpAddr, path: &str, re
 pub fn enrolled(server: &ServerName, token: &str, from: IpAddr) {
     info!(
         target: TARGET,
-        event = "enrolment.accepted",
+        event = ENROLMENT_ACCEPTED.name,
+        message_id = ENROLMENT_ACCEPTED.id,
         server = %server,
         token = %Printable::new(token),
         from = %from,
@@ -240,7 +248,8 @@ pub fn enrolled(server: &ServerName, token: &str, from: IpAddr) {
 pub fn enrolment_refused(server: &str, token: &str, from: IpAddr, reason: &str) {
     info!(
         target: TARGET,
-        event = "enrolment.refused",
+        event = ENROLMENT_REFUSED.name,
+        message_id = ENROLMENT_REFUSED.id,
         server = %Printable::new(server),
         token = %Printable::new(token),
         from = %from,
@@ -263,9 +272,9 @@ pub enum Verb {
 /// An administrator changed what the hub holds.
 pub fn object_changed(actor: Actor<'_>, verb: Verb, kind: &'static str, name: &str) {
     let event = match verb {
-        Verb::Created => "object.created",
-        Verb::Deleted => "object.deleted",
-        Verb::Updated => "object.updated",
+        Verb::Created => OBJECT_CREATED,
+        Verb::Deleted => OBJECT_DELETED,
+        Verb::Updated => OBJECT_UPDATED,
     };
     by_person!(actor, event, {
         kind,
@@ -281,7 +290,7 @@ pub fn write_refused(
     name: &str,
     reason: &str,
 ) {
-    by_person!(actor, "object.refused", {
+    by_person!(actor, OBJECT_REFUSED, {
         verb = verb.as_str(),
         kind,
         name = %Printable::new(name),
@@ -293,7 +302,8 @@ pub fn write_refused(
 pub fn host_keys_changed(server: &ServerName, from: IpAddr, fingerprints: &str) {
     info!(
         target: TARGET,
-        event = "hostkeys.changed",
+        event = HOST_KEYS_CHANGED.name,
+        message_id = HOST_KEYS_CHANGED.id,
         server = %server,
         fingerprints = %Printable::new(fingerprints),
         from = %from,
@@ -303,7 +313,7 @@ pub fn host_keys_changed(server: &ServerName, from: IpAddr, fingerprints: &str) 
 
 /// An operator accepted host keys.
 pub fn host_keys_accepted(actor: Actor<'_>, server: &ServerName, fingerprints: &str) {
-    by_person!(actor, "hostkeys.accepted", {
+    by_person!(actor, HOST_KEYS_ACCEPTED, {
         server = %server,
         fingerprints = %Printable::new(fingerprints),
     }, "host keys accepted");

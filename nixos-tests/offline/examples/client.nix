@@ -1,0 +1,4 @@
+# A laptop.
+{
+  programs.kedge.enable = true;
+}
