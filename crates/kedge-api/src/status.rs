@@ -4,6 +4,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::meta::{FieldError, Resource};
+use crate::names::SessionId;
+use crate::resources::HubResource;
 use crate::text::Printable;
 use crate::wire_enum::wire_enum;
 
@@ -193,6 +195,18 @@ impl Status {
         let shown = Printable::new(name);
         let message = format!("{} `{shown}` not found, or you may not see it", R::SINGULAR);
         Self::new(StatusReason::NotFound, message).about::<R>(name)
+    }
+
+    /// No such session that lives, or none the caller may know of: the same words for both.
+    #[must_use]
+    pub fn no_session(id: &SessionId) -> Self {
+        let message = format!("session `{id}` not found, or you may not see it");
+        let mut status = Self::new(StatusReason::NotFound, message);
+        let details = status.details.get_or_insert_default();
+        details.name = Some(id.to_string());
+        details.group = Some(crate::API_GROUP.to_owned());
+        details.kind = Some(HubResource::Sessions.as_str().to_owned());
+        status
     }
 
     /// There is an object of that name.

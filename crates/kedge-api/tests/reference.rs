@@ -14,7 +14,7 @@ use kedge_api::resources::{
 use kedge_api::rest::{
     AgentReport, Discovery, Enrolled, Enrollment, Explanation, ExplanationRequest, FactOrigin,
     History, HistoryEvent, HostKeyAcceptance, Replay, ReplayRequest, ServerAccess, SessionList,
-    Verdict, WhoAmI,
+    SessionState, Verdict, WhoAmI,
 };
 use kedge_api::{
     AccessPolicy, AuthMethod, Condition, ConditionStatus, JoinToken, List, ObjectMeta, Permission,
@@ -103,6 +103,7 @@ fn every_word_and_name_is_there() {
         ("AccessPolicy", words(Verb::ALL)),
         ("AccessPolicy", words(HubResource::ALL)),
         ("AccessPolicy", words(Day::ALL)),
+        ("SessionList", words(SessionState::KNOWN)),
         ("Explanation", words(LoginOrigin::ALL)),
         ("Explanation", words(Verdict::KNOWN)),
         ("Explanation", words(FactOrigin::KNOWN)),

@@ -15,7 +15,7 @@ use kedge_api::rest::{
     AgentReport, AssumedFact, Authentication, Discovery, Enrolled, Enrollment, Explanation,
     ExplanationRequest, FactOrigin, History, HistoryEvent, HistoryRecord, HostKeyAcceptance,
     HubIdentity, IssuerInfo, Replay, ReplayChange, ReplayRequest, ServerAccess, SessionInfo,
-    SessionList, Verdict, WhoAmI,
+    SessionLink, SessionList, SessionState, Verdict, WhoAmI,
 };
 use kedge_api::{
     AccessPolicy, AgentKey, AuthMethod, ConditionStatus, FieldError, HostKey, HostKeys, HubId,
@@ -138,6 +138,10 @@ fn errors() {
                 ],
             ),
         ),
+        (
+            "no session",
+            Status::no_session(&SessionId::from_bytes([5; 16])),
+        ),
         ("not found", Status::not_found::<JoinToken>("abcdefghij")),
         (
             "slow down",
@@ -246,6 +250,7 @@ fn rest_bodies() {
             id: SessionId::from_bytes([5; 16]),
             issuer: "static".parse().unwrap(),
             subject: "alice".parse().unwrap(),
+            user: "alice".parse().unwrap(),
             server: "web01".parse().unwrap(),
             login: "alice".parse().unwrap(),
             permission: Permission::Ssh,
@@ -253,6 +258,19 @@ fn rest_bodies() {
             source: "203.0.113.9:50123".parse().unwrap(),
             since: now(),
             until: Some("2026-01-01T13:00:00Z".parse().unwrap()),
+            state: SessionState::Attached,
+            client: SessionLink {
+                remote_address: Some("203.0.113.9".parse().unwrap()),
+                since: now(),
+                sessions: 1,
+                rtt_milliseconds: None,
+            },
+            agent: SessionLink {
+                remote_address: Some("203.0.113.7".parse().unwrap()),
+                since: now(),
+                sessions: 17,
+                rtt_milliseconds: Some(12),
+            },
             bytes_up: 1234,
             bytes_down: 98_765,
         }],

@@ -102,6 +102,8 @@ codes! {
         TargetSilent = 10, "target silent";
         /// The session was as long as it may be.
         MaxAge = 11, "maximum age reached";
+        /// Somebody who may do so ended the session; the text says who.
+        Killed = 12, "ended by somebody";
     }
 }
 
@@ -114,7 +116,7 @@ mod tests {
         let refuse: Vec<_> = RefuseCode::KNOWN.iter().map(|code| code.value()).collect();
         assert_eq!(refuse, (1..=12).collect::<Vec<_>>());
         let reset: Vec<_> = ResetCode::KNOWN.iter().map(|code| code.value()).collect();
-        assert_eq!(reset, (1..=11).collect::<Vec<_>>());
+        assert_eq!(reset, (1..=12).collect::<Vec<_>>());
         for value in 0..20 {
             assert_eq!(RefuseCode::from_value(value).value(), value);
             assert_eq!(ResetCode::from_value(value).value(), value);

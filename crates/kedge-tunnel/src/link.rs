@@ -143,6 +143,18 @@ impl Link {
         }
     }
 
+    /// Round trip of the last PING, once there was one: up to 15 s old, and longer when nothing answers.
+    #[must_use]
+    pub fn rtt(&self) -> Option<Duration> {
+        self.shared.lock().proto.rtt()
+    }
+
+    /// How many streams are joined with one of another link.
+    #[must_use]
+    pub fn relays(&self) -> usize {
+        self.shared.lock().relays.len()
+    }
+
     /// Numbers for metrics and logs. Looks at every stream.
     #[must_use]
     pub fn stats(&self) -> LinkStats {

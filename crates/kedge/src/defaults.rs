@@ -85,6 +85,19 @@ pub const WATCH_SILENCE: Duration = Duration::from_secs(600);
 /// How long to wait before a broken watch is made anew, so that a hub that restarts is not hammered.
 pub const WATCH_RETRY: Duration = Duration::from_secs(1);
 
+/// How long after one look at the sessions that live the next is taken: what people call at once, and half
+/// a request a second for each who watches.
+pub const SESSIONS_PAUSE: Duration = Duration::from_secs(2);
+
+/// How often in a row a hub may be away while somebody watches: one that restarts is back by then.
+pub const WATCH_FAILURES: u32 = 10;
+
+/// How many sessions an error names: it is one line.
+pub const SESSIONS_NAMED: usize = 10;
+
+/// Characters of a session's id behind its mark: 16 bytes in base32.
+pub const SESSION_ID_CHARACTERS: usize = 26;
+
 /// How long a hub's answer about a server serves later steps of the same `ssh`: the login at its
 /// start, the host keys half a second later. Short, since a host key may be revoked meanwhile.
 pub const ACCESS_TIME: Duration = Duration::from_secs(30);

@@ -219,6 +219,7 @@ fn where_else(status: &Status) -> &'static str {
     let details = status.details.as_ref();
     match details.and_then(|details| details.kind.as_deref()) {
         Some(AccessPolicy::PLURAL) => "kedge get accesspolicies lists what there is",
+        Some("sessions") => "kedge sessions lists those that live",
         Some(JoinToken::PLURAL) => "kedge token list shows what there is",
         _ => "kedge get servers lists what you may reach",
     }

@@ -104,7 +104,9 @@ fn commands(page: &mut String, command: &clap::Command, path: &str) {
             .map(ToString::to_string)
             .unwrap_or_default();
         let _ = write!(page, "\n## {path}\n\n{about}.\n");
-        if child.get_subcommands().next().is_none() {
+        let is_command = child.get_subcommands().next().is_none()
+            || child.is_args_conflicts_with_subcommands_set();
+        if is_command {
             let usage = child.clone().render_usage().to_string();
             let usage = usage.trim_start_matches("Usage: ");
             let _ = write!(page, "\n```\n{usage}\n```\n");

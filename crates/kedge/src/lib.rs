@@ -1,6 +1,6 @@
 //! The command line of kedge: what people type, and what their `ssh` calls.
 //!
-//! It is: a thin client of the hub's REST API ([`hub`], [`objects`], [`tokens`], [`explain`]), the keeper of the
+//! It is: a thin client of the hub's REST API ([`hub`], [`objects`], [`sessions`], [`tokens`], [`explain`]), the keeper of the
 //! person's logins ([`login`], [`credentials`]), the words and files that make OpenSSH go through a hub ([`ssh`], [`ssh_config`], [`known_hosts`]), and the pipe between `ssh`
 //! and the tunnel ([`proxy`]). On a server it asks the agent there ([`agent`]). It is not an SSH implementation: `ssh`, `scp` and `sftp` are the system's.
 //!
@@ -36,6 +36,7 @@ pub mod objects;
 pub mod policy;
 pub mod proxy;
 pub mod quoting;
+pub mod sessions;
 pub mod ssh;
 pub mod ssh_config;
 pub mod state;
@@ -117,6 +118,7 @@ fn dispatch(app: &mut App<'_>, command: Command, ssh_words: Vec<OsString>) -> Re
         Command::Policy(command) => policy::run(app, &command),
         Command::Proxy(arguments) => proxy::run(app, &arguments),
         Command::Reference(arguments) => generate::print_reference(app, &arguments),
+        Command::Sessions(arguments) => sessions::run(app, &arguments),
         Command::Ssh(_) => Err(ssh::run::run(app, ssh_words)),
         Command::SshConfig(arguments) => ssh_config::command::run(app, &arguments),
         Command::Token(command) => tokens::run(app, &command),

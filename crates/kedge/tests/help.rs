@@ -15,6 +15,8 @@ const COMMANDS: &[&str] = &[
     "known-hosts",
     "ssh-config",
     "get",
+    "sessions",
+    "sessions kill",
     "describe",
     "apply",
     "delete",

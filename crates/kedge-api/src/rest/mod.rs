@@ -2,6 +2,7 @@
 
 mod explain;
 mod history;
+mod sessions;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,14 +13,15 @@ pub use self::explain::{AssumedFact, Explanation, ExplanationRequest, FactOrigin
 pub use self::history::{
     History, HistoryEvent, HistoryRecord, Replay, ReplayChange, ReplayRequest,
 };
+pub use self::sessions::{SessionInfo, SessionLink, SessionList, SessionState};
 use crate::assertion::AgentPublicKey;
 use crate::names::{
     Fingerprint, Group, HostKeys, HubId, HubName, Issuer, IssuerUrl, Labels, Line, Login,
-    ObjectName, ServerName, SessionId, Subject, Suffix,
+    ServerName, Subject, Suffix,
 };
 use crate::policy::HubRights;
 use crate::principal::AuthMethod;
-use crate::resources::{Permission, Server, ServerPhase};
+use crate::resources::{Server, ServerPhase};
 use crate::time::Time;
 
 /// `GET /.well-known/kedge`: what a hub tells everybody about itself.
@@ -230,43 +232,4 @@ pub struct ServerAccess {
     /// Of the key that the hub signs with there. Absent where people come with their own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub injected_key: Option<Fingerprint>,
-}
-
-/// `GET …/sessions`: the sessions that live now.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct SessionList {
-    /// In the order they began.
-    pub items: Vec<SessionInfo>,
-}
-
-/// One session that lives.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct SessionInfo {
-    /// Its id, as in the audit.
-    pub id: SessionId,
-    /// Who vouches for the person.
-    pub issuer: Issuer,
-    /// The person.
-    pub subject: Subject,
-    /// The server.
-    pub server: ServerName,
-    /// The unix user.
-    pub login: Login,
-    /// To do what.
-    pub permission: Permission,
-    /// The policy that allows it.
-    pub policy: ObjectName,
-    /// Where the person connects from.
-    pub source: Line,
-    /// When it began.
-    pub since: Time,
-    /// When it must end.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub until: Option<Time>,
-    /// Bytes from the person to the server.
-    pub bytes_up: u64,
-    /// Bytes from the server to the person.
-    pub bytes_down: u64,
 }

@@ -53,6 +53,7 @@ mod prelude;
 mod service_manager;
 mod session_life;
 mod sessions;
+mod sessions_listed;
 mod silent_loss;
 mod ssh_config;
 mod store;

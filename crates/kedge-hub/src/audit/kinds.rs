@@ -44,6 +44,8 @@ kinds! {
     OBJECT_UPDATED = "object.updated", "a55f66950857497882661aa9ce6bbf87";
     /// A session ended.
     SESSION_CLOSED = "session.closed", "a47553cc6c614698b6a7d73b24cf6b84";
+    /// Somebody ended a session.
+    SESSION_KILLED = "session.killed", "9db95e73ecc64b318b1f8a956e9fe3f8";
     /// A session began.
     SESSION_OPENED = "session.opened", "178b589622f44bf090273ac5c8a08376";
     /// A session was refused.

@@ -14,13 +14,17 @@
 //! | `code`, `reason` | *.refused | why not, for programs and for people |
 //! | `fingerprint`, `host_key` | signature.* | the key that signs; the server's host key that the signature is good for |
 //! | `ssh_session`, `algorithm`, `bound_by` | signature.* | the SSH session's id, and how the request was tied to the server |
+//! | `owner_issuer`, `owner_subject`, `owner_user` | session.killed | whose session it was, where the others say who ended it |
 //! | `bytes_up`, `bytes_down`, `duration_ms`, `how` | session.closed | what passed, how long, how it ended |
 //!
 //! Everything that somebody else chose is escaped and cut ([`Printable`]): a name cannot forge a line.
 
 use std::{net::IpAddr, time::Duration};
 
-use kedge_api::{Login, ObjectName, Permission, Principal, ServerName, SessionId, text::Printable};
+use kedge_api::{
+    Login, ObjectName, Permission, Principal, ServerName, SessionId, rest::SessionInfo,
+    text::Printable,
+};
 use tracing::info;
 
 mod kinds;
@@ -128,6 +132,19 @@ pub fn session_closed(actor: Actor<'_>, facts: &SessionFacts, ending: &Ending<'_
         how = ending.how,
         reason = %Printable::new(ending.detail),
     }, "session closed");
+}
+
+/// Somebody ended a session: their own, or one of somebody else.
+pub fn session_killed(actor: Actor<'_>, session: &SessionInfo) {
+    by_person!(actor, SESSION_KILLED, {
+        session = %session.id,
+        server = %session.server,
+        login = %session.login,
+        permission = %session.permission,
+        owner_issuer = %Printable::new(session.issuer.as_str()),
+        owner_subject = %Printable::new(session.subject.as_str()),
+        owner_user = %Printable::new(session.user.as_str()),
+    }, "session killed");
 }
 
 /// A session was refused, here or by the agent.

@@ -8,6 +8,7 @@
 //! | `GET /kedge/v1/agent` | an agent | its tunnel (WebSocket) |
 //! | `GET /kedge/v1/connect` | people | their streams (WebSocket) |
 //! | `GET …/whoami`, `GET …/servers`, `GET …/servers/NAME`, `GET …/servers/NAME/access` | people | what they may see |
+//! | `GET …/sessions`, `DELETE …/sessions/ID` | people | their own; those of others with the right to it |
 //! | `POST …/explanations` | people | why they may, or may not |
 //! | everything else under `…` = `/apis/kedge.dev/v1alpha1` | whom policies give the right | objects, in Kubernetes' shape |
 
@@ -19,6 +20,7 @@ mod objects;
 mod people;
 mod reply;
 mod servers;
+mod sessions;
 mod source;
 mod tokens;
 mod upgrades;
@@ -28,7 +30,7 @@ use axum::{
     Router,
     extract::Request,
     response::{IntoResponse as _, Response},
-    routing::{get, post},
+    routing::{delete, get, post},
 };
 use kedge_api::{AccessPolicy, JoinToken, Server, Status, StatusReason};
 
@@ -43,7 +45,8 @@ pub fn router(app: App) -> Router {
     let resources = Router::new()
         .route("/enrollments", post(enrollments::create))
         .route("/whoami", get(people::whoami))
-        .route("/sessions", get(people::sessions))
+        .route("/sessions", get(sessions::list))
+        .route("/sessions/{id}", delete(sessions::end))
         .route("/history", get(explain::list))
         .route("/explanations", post(explain::explain))
         .route("/policyreplays", post(explain::replay))

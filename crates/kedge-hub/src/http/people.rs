@@ -2,10 +2,7 @@
 
 use axum::{extract::State, response::Response};
 use http::StatusCode;
-use kedge_api::{
-    resources::{HubResource, Verb},
-    rest::{SessionList, WhoAmI},
-};
+use kedge_api::rest::WhoAmI;
 
 use super::{
     auth::Person,
@@ -46,12 +43,4 @@ pub(super) async fn whoami(State(app): State<App>, person: Person) -> Result<Res
         expires_at: principal.expires_at,
     };
     Ok(reply::json(StatusCode::OK, &answer))
-}
-
-/// `GET …/sessions`
-pub(super) async fn sessions(State(app): State<App>, person: Person) -> Result<Response, Failure> {
-    let rights = person.rights(&app).await?;
-    rights.require(Verb::List, HubResource::Sessions, None)?;
-    let items = app.sessions.list();
-    Ok(reply::json(StatusCode::OK, &SessionList { items }))
 }

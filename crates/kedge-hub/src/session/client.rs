@@ -7,7 +7,8 @@ use kedge_tunnel::{CloseReason, Incoming, Link, RefuseCode, Target};
 use tokio::time::{Instant, sleep_until};
 
 use super::{
-    live, refusal,
+    live::{self, Caller},
+    refusal,
     signing::{self, Neighbour, Neighbours},
 };
 use crate::{
@@ -36,6 +37,12 @@ pub async fn serve(app: App, link: Link, who: Authenticated, from: IpAddr, passa
         )
     };
     let neighbours = Neighbours::default();
+    let caller = Caller {
+        who: who.clone(),
+        from,
+        link: link.clone(),
+        since: app.clock.now(),
+    };
     // While this person asks too often one stream waits here, and the others with the link, which bounds how many.
     let mut held: Option<(Incoming, Neighbour)> = None;
     let mut turn = Instant::now();
@@ -78,8 +85,7 @@ pub async fn serve(app: App, link: Link, who: Authenticated, from: IpAddr, passa
                     Ok(()) => if let Some((incoming, neighbour)) = held.take() {
                         let session = live::run(
                             app.clone(),
-                            who.clone(),
-                            from,
+                            caller.clone(),
                             passage.clone(),
                             neighbour,
                             incoming,

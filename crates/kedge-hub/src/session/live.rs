@@ -2,10 +2,10 @@
 
 use std::{net::IpAddr, sync::Arc, time::Instant};
 
-use kedge_api::{SessionId, Time, rest::SessionInfo};
+use kedge_api::{SessionId, Time};
 use kedge_service::Stage;
 use kedge_tunnel::{
-    AttributeId, Attributes, Incoming, OpenRequest, RefuseCode, Relay, RelayEnd, RelayHow,
+    AttributeId, Attributes, Incoming, Link, OpenRequest, RefuseCode, Relay, RelayEnd, RelayHow,
     RelayParty, ResetCode, StreamError,
 };
 use tokio::{sync::watch, time::timeout};
@@ -14,8 +14,9 @@ use super::{
     authorize::{self, Ask, Grant, Live},
     raw::Raw,
     refusal::{self, Refusal},
+    show,
     signing::{Granted, Neighbour},
-    table::Place,
+    table::{Orders, Place},
 };
 use crate::{
     app::App,
@@ -29,18 +30,28 @@ use crate::{
     tunnel::Tunnel,
 };
 
+/// A person's link.
+#[derive(Clone, Debug)]
+pub(super) struct Caller {
+    pub(super) who: Authenticated,
+    pub(super) from: IpAddr,
+    pub(super) link: Link,
+    /// When it began.
+    pub(super) since: Time,
+}
+
 /// Serves one stream that a person opened, to its end. It is one task, and the session is what it does.
 pub(super) async fn run(
     app: App,
-    who: Authenticated,
-    from: IpAddr,
+    caller: Caller,
     passage: Passage,
     neighbour: Neighbour,
     incoming: Incoming,
 ) {
     let raw = Raw::read(incoming.request());
     let epoch = app.epoch.subscribe();
-    let granted = prepare(&app, &who, from, &raw).await;
+    let Caller { ref who, from, .. } = caller;
+    let granted = prepare(&app, who, from, &raw).await;
     let actor = Actor {
         principal: &who.principal,
         from,
@@ -55,7 +66,7 @@ pub(super) async fn run(
             incoming.refuse(refusal.code, &refusal.public);
             if let Ok(ask) = raw.ask() {
                 let wish = Wish {
-                    who: &who,
+                    who,
                     from,
                     ask: &ask,
                     id: id.as_ref(),
@@ -77,7 +88,7 @@ pub(super) async fn run(
                     .take()
                     .map(|key| tokio::sync::Mutex::new(key.into())),
             });
-            open(&app, &who, from, &raw, prepared, incoming, epoch).await;
+            open(&app, &caller, &raw, prepared, incoming, epoch).await;
         }
     }
 }
@@ -164,8 +175,7 @@ async fn prepare(
 
 async fn open(
     app: &App,
-    who: &Authenticated,
-    from: IpAddr,
+    caller: &Caller,
     raw: &Raw,
     prepared: Prepared,
     incoming: Incoming,
@@ -179,6 +189,7 @@ async fn open(
         key: _,
         tunnel,
     } = prepared;
+    let Caller { ref who, from, .. } = *caller;
     let actor = Actor {
         principal: &who.principal,
         from,
@@ -241,17 +252,13 @@ async fn open(
         since,
     };
     let until = session.end(&grant).map(|(end, _)| end);
-    let counted = Arc::clone(&relay);
-    place.open(info(&facts, who, from, since, until), move || {
-        let bytes = counted.bytes();
-        (bytes.up, bytes.down)
-    });
+    let orders = show::enter(&place, caller, &facts, (since, until), &tunnel, &relay);
     let gauge = app.metrics.session_opened();
     audit::session_opened(actor, &facts);
     history::opened(app, wish, &grant);
 
     let opened = Instant::now();
-    let (end, cause) = session.watch(grant, epoch).await;
+    let (end, cause) = session.watch(grant, epoch, orders).await;
 
     let how = cause.unwrap_or_else(|| how(&end.how));
     let duration = opened.elapsed();
@@ -298,6 +305,7 @@ impl Session<'_> {
         &self,
         mut grant: Grant,
         mut epoch: watch::Receiver<u64>,
+        mut orders: Orders,
     ) -> (RelayEnd, Option<&'static str>) {
         loop {
             let due = self.due(&grant);
@@ -307,6 +315,7 @@ impl Session<'_> {
                 () = self.app.shutdown.reached(Stage::Cut) => {
                     (ResetCode::ShuttingDown, "shutting-down", "the hub shuts down".to_owned())
                 }
+                words = orders.end() => (ResetCode::Killed, "killed", words),
                 due = due => match due {
                     Due::MaxAge => (ResetCode::MaxAge, "max-age", "the session was as long as it may be".to_owned()),
                     Due::Token => (
@@ -446,29 +455,6 @@ fn refusal_of(
         Ok(Err(StreamError::Reset { code, text })) => Some(("reset", format!("{code}: {text}"))),
         Ok(Err(error)) => Some(("link-lost", error.to_string())),
         Err(_) => Some(("no-answer", "the agent did not answer in time".to_owned())),
-    }
-}
-
-fn info(
-    facts: &SessionFacts,
-    who: &Authenticated,
-    from: IpAddr,
-    since: Time,
-    until: Option<Time>,
-) -> SessionInfo {
-    SessionInfo {
-        id: facts.id.clone(),
-        issuer: who.principal.issuer.clone(),
-        subject: who.principal.subject.clone(),
-        server: facts.server.clone(),
-        login: facts.login.clone(),
-        permission: facts.permission.clone(),
-        policy: facts.policy.clone(),
-        source: crate::tunnel::line(from),
-        since,
-        until,
-        bytes_up: 0,
-        bytes_down: 0,
     }
 }
 

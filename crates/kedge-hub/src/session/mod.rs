@@ -15,6 +15,7 @@ mod live;
 mod quota;
 mod raw;
 mod refusal;
+mod show;
 mod signing;
 mod table;
 
@@ -22,13 +23,14 @@ pub use authorize::{Ask, Grant};
 pub use client::{note_surplus, serve};
 pub use quota::{Full, Quota, Ticket};
 pub use refusal::Refusal;
-pub use table::{Place, Sessions};
+pub use table::{Orders, Place, Sessions, Taken};
 
 /// How a session can end, as the audit log and the metrics say it.
-pub const ENDINGS: [&str; 11] = [
+pub const ENDINGS: [&str; 12] = [
     "agent-lost",
     "client-lost",
     "finished",
+    "killed",
     "login-expired",
     "max-age",
     "refused",

@@ -25,6 +25,8 @@ mod replay;
 #[cfg(test)]
 mod rights;
 #[cfg(test)]
+mod session_kills;
+#[cfg(test)]
 mod session_limits;
 #[cfg(test)]
 mod sessions;

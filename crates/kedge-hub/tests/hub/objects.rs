@@ -191,7 +191,6 @@ async fn people_see_the_servers_they_may_reach_and_change_nothing() {
         (Method::GET, "/accesspolicies"),
         (Method::GET, "/accesspolicies/p"),
         (Method::GET, "/jointokens"),
-        (Method::GET, "/sessions"),
         (Method::POST, "/accesspolicies"),
         (Method::POST, "/jointokens"),
         (Method::POST, "/servers"),

@@ -154,7 +154,7 @@ fn attempts() -> Vec<Attempt> {
             None,
             404,
         ),
-        get(Verb::List, Sessions, "/sessions", ok, no),
+        get(Verb::List, Sessions, "/sessions", ok, Empty),
         get(Verb::List, History, "/history", ok, no),
         change(
             Verb::Create,

@@ -64,7 +64,7 @@ async fn a_session_ends_when_its_tokens_grace_does() {
     let mut session = opened(&person).await;
     let fixed = hub.connect("alice").await;
     let mut of_the_configuration = opened(&fixed).await;
-    for session in hub.app.sessions.list() {
+    for session in hub.app.sessions.list(|_| true) {
         let ends = session.issuer.as_str() == issuer.url();
         assert_eq!(session.until.is_some(), ends, "{session:?}");
     }
@@ -124,10 +124,10 @@ async fn of_fifty_sessions_asked_for_at_once_as_many_begin_as_the_policy_says() 
     // A policy that allows fewer keeps the oldest.
     rewrite(&hub, "few", &json!({"maxSessions": 2})).await;
     eventually("the youngest to end", async || {
-        (hub.app.sessions.list().len() == 2).then_some(())
+        (hub.app.sessions.list(|_| true).len() == 2).then_some(())
     })
     .await;
-    let left: Vec<_> = hub.app.sessions.list();
+    let left: Vec<_> = hub.app.sessions.list(|_| true);
     let first: Vec<_> = hub.audit.events("session.opened");
     for session in left {
         let place = first

@@ -5,6 +5,7 @@ mod login;
 mod objects;
 mod pages;
 mod policy;
+mod sessions;
 mod ssh;
 mod token;
 
@@ -21,6 +22,7 @@ pub use objects::{
 };
 pub use pages::{CompletionArgs, ManArgs, ReferenceArgs, ReferencePage};
 pub use policy::{ExplainArgs, PolicyCommand, PolicyTestArgs};
+pub use sessions::{SessionsArgs, SessionsCommand, SessionsKillArgs};
 pub use ssh::{KnownHostsArgs, ProxyArgs, SshArgs, SshConfigArgs};
 pub use token::{TokenCommand, TokenCreateArgs, TokenListArgs, TokenRevokeArgs};
 
@@ -187,6 +189,18 @@ pub enum Command {
         kedge get server web01 -o yaml\n  \
         kedge get servers --watch")]
     Get(GetArgs),
+    /// Show the sessions that live, and end them
+    #[command(
+        after_help = "You see your own; whoever has the right to `list` `sessions` sees everybody's. RTT is the last\n\
+        measured round trip from the person over the hub to the server's agent. With --watch, a session\n\
+        is printed when it begins, when its state changes, and, with the state Ended, when it is over.\n\n\
+        Examples:\n  \
+        kedge sessions\n  \
+        kedge sessions --watch\n  \
+        kedge sessions -o json\n  \
+        kedge sessions kill s-4qz7"
+    )]
+    Sessions(SessionsArgs),
     /// Show objects in full, for people
     #[command(
         after_help = "Examples:\n  kedge describe server web01\n  kedge describe policy/developers"

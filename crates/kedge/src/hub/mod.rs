@@ -309,6 +309,20 @@ impl Hub {
             .map(drop)
     }
 
+    /// Ends what lives at a path, `sessions/ID`; the answer is what it was.
+    ///
+    /// # Errors
+    ///
+    /// [`HubError`]
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`Self::create`].
+    pub async fn end(&self, path: &str) -> Result<Value, HubError> {
+        let path = format!("{API_PATH}/{path}");
+        self.read(self.call(Method::DELETE, &path, None).await?)
+    }
+
     /// Follows what happens to a kind's objects.
     ///
     /// # Errors

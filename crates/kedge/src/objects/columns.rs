@@ -131,14 +131,34 @@ pub const TOKENS: &[Column] = &[
 /// Live sessions.
 pub const SESSIONS: &[Column] = &[
     Column::new("ID", |o, _| text(o, "/id")),
-    Column::new("SUBJECT", |o, _| text(o, "/subject")),
-    Column::new("LOGIN", |o, _| text(o, "/login")),
+    Column::new("USER", |o, _| match text(o, "/user") {
+        // A hub that is older than this program.
+        absent if absent == NONE => text(o, "/subject"),
+        user => user,
+    }),
     Column::new("SERVER", |o, _| text(o, "/server")),
-    Column::new("POLICY", |o, _| text(o, "/policy")),
+    Column::new("LOGIN", |o, _| text(o, "/login")),
     Column::new("AGE", |o, now| age(o, "/since", now).unwrap_or(NONE.into())),
-    Column::wide("FROM", |o, _| text(o, "/source")),
-    Column::wide("UP", |o, _| bytes(o, "/bytesUp")),
-    Column::wide("DOWN", |o, _| bytes(o, "/bytesDown")),
+    Column::new("STATE", |o, _| text(o, "/state")),
+    Column::new("UP", |o, _| bytes(o, "/bytesUp")),
+    Column::new("DOWN", |o, _| bytes(o, "/bytesDown")),
+    Column::new("RTT", |o, _| {
+        round_trip(o, &["/client/rttMilliseconds", "/agent/rttMilliseconds"])
+    }),
+    Column::new("FROM", |o, _| text(o, "/source")),
+    Column::wide("SUBJECT", |o, _| text(o, "/subject")),
+    Column::wide("POLICY", |o, _| text(o, "/policy")),
+    Column::wide("ENDS", |o, now| match seconds_until(o, "/until", now) {
+        Some(left) => format!("in {}", duration(left)),
+        None => NONE.to_owned(),
+    }),
+    Column::wide("CLIENT RTT", |o, _| {
+        round_trip(o, &["/client/rttMilliseconds"])
+    }),
+    Column::wide("AGENT RTT", |o, _| {
+        round_trip(o, &["/agent/rttMilliseconds"])
+    }),
+    Column::wide("AGENT", |o, _| text(o, "/agent/remoteAddress")),
 ];
 
 /// What stands where there is nothing, as with `kubectl`.
@@ -221,6 +241,18 @@ fn bytes(object: &Value, pointer: &str) -> String {
         10_240..10_485_760 => format!("{} KiB", count >> 10),
         10_485_760..10_737_418_240 => format!("{} MiB", count >> 20),
         _ => format!("{} GiB", count >> 30),
+    }
+}
+
+/// Milliseconds, one after the other; none where one of them was not measured yet.
+fn round_trip(object: &Value, pointers: &[&str]) -> String {
+    let mut parts = pointers
+        .iter()
+        .map(|pointer| object.pointer(pointer).and_then(Value::as_u64));
+    match parts.try_fold(0_u64, |sum, part| sum.checked_add(part?)) {
+        None => NONE.to_owned(),
+        Some(0) => "<1 ms".to_owned(),
+        Some(whole) => format!("{whole} ms"),
     }
 }
 
@@ -324,6 +356,21 @@ mod tests {
         assert_eq!(row, expected);
         let bare = serde_json::json!({"metadata": {"name": "p"}, "spec": {}});
         assert_eq!(POLICIES[1].cell(&bare, now), "Allow");
+    }
+
+    #[test]
+    fn round_trips_add_up_once_both_are_known() {
+        let shown = |client: Value, agent: Value| {
+            let object = serde_json::json!({
+                "client": {"rttMilliseconds": client}, "agent": {"rttMilliseconds": agent},
+            });
+            let column = SESSIONS.iter().find(|column| column.heading == "RTT");
+            column.unwrap().cell(&object, Timestamp::UNIX_EPOCH)
+        };
+        assert_eq!(shown(12.into(), 30.into()), "42 ms");
+        assert_eq!(shown(0.into(), 0.into()), "<1 ms");
+        assert_eq!(shown(12.into(), Value::Null), NONE);
+        assert_eq!(shown("x".into(), (-1).into()), NONE);
     }
 
     #[test]

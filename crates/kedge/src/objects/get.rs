@@ -115,7 +115,7 @@ pub async fn fetch(hub: &Hub, selection: &Selection) -> Result<Found, Failure> {
 
 /// A list as every other is. What is no stored object comes without version and kind from the hub, and
 /// a reader of JSON should not have to know which kinds those are.
-fn with_kinds(kind: &Kind, mut list: Value) -> Value {
+pub(crate) fn with_kinds(kind: &Kind, mut list: Value) -> Value {
     if kind.access != KindAccess::ListOnly {
         return list;
     }
@@ -378,7 +378,12 @@ fn lost(error: HubError, version: String) -> Result<Followed, Failure> {
     }
 }
 
-fn show_watched(
+/// Prints what a watch came upon; the `first` rows say how wide the columns are.
+///
+/// # Errors
+///
+/// When standard output is closed or full.
+pub(crate) fn show_watched(
     app: &mut App<'_>,
     kind: &'static Kind,
     objects: &[Value],

@@ -245,6 +245,14 @@ fn ended(place: &Place<'_>, error: &StreamError) -> Failure {
                 None => failed,
             }
         }
+        StreamError::Reset {
+            code: code @ ResetCode::Killed,
+            text,
+        } => {
+            let why = words(code, text);
+            let text = format!("the session to `{server}` was {}", Printable::new(&why));
+            failure(Exit::Ssh, text)
+        }
         StreamError::Reset { code, text } => {
             let why = words(code, text);
             let failed = failure(

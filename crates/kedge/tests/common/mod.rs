@@ -449,6 +449,7 @@ fn rest_answer(
             reply(200, &stored)
         }
         (&Method::DELETE, Some((plural, name))) => match state.objects.remove(path) {
+            Some(session) if plural == "sessions" => reply(200, &session),
             Some(_) => reply(
                 200,
                 &json!({ "kind": "Status", "status": "Success", "code": 200 }),
@@ -699,6 +700,11 @@ impl Run {
     pub fn env(mut self, name: &str, value: impl AsRef<std::ffi::OsStr>) -> Self {
         self.command.env(name, value);
         self
+    }
+
+    /// Without waiting for its end.
+    pub fn live(self) -> Result<Live> {
+        Live::start(self.command)
     }
 
     pub fn run(self) -> Result<kedge_testkit::run::Ran> {
