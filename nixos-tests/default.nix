@@ -23,30 +23,27 @@ let
       globalTimeout = 1200;
     };
 in
-# Without its script a test is none; the offline check says when a script has no machines.
-lib.mapAttrs test (
-  lib.filterAttrs (name: _: builtins.pathExists (./scripts + "/${name}.py")) {
-    agent-and-hub = {
-      inherit (machines) hub laptop web01;
-    };
-    hardening = {
-      inherit (machines) hub web01;
-    };
-    identity = {
-      inherit (machines)
-        cluster
-        idp
-        laptop
-        web01
-        ;
-      hub = machines.hubOfIdentities;
-    };
-    unix-sshd = {
-      inherit (machines) hub laptop;
-      web01.imports = [
-        machines.web01
-        { services.kedge.agent.unixSshd.enable = true; }
-      ];
-    };
-  }
-)
+lib.mapAttrs test {
+  agent-and-hub = {
+    inherit (machines) hub laptop web01;
+  };
+  hardening = {
+    inherit (machines) hub web01;
+  };
+  identity = {
+    inherit (machines)
+      cluster
+      idp
+      laptop
+      web01
+      ;
+    hub = machines.hubOfIdentities;
+  };
+  unix-sshd = {
+    inherit (machines) hub laptop;
+    web01.imports = [
+      machines.web01
+      { services.kedge.agent.unixSshd.enable = true; }
+    ];
+  };
+}

@@ -54,6 +54,16 @@ with subtest("a session is opened through it"):
     said = laptop.succeed(as_alice("kedge ssh web01 id -un"))
     assert said.strip() == "alice", said
 
+with subtest("what the package has for everybody on a machine works as soon as it is no comment"):
+    # Where there are such packages.
+    fragment = "/etc/ssh/ssh_config.d/50-kedge.conf"
+    if laptop.execute(f"test -f {fragment}")[0] == 0:
+        laptop.fail(as_alice("ssh -o BatchMode=yes web01.kedge true"))
+        laptop.succeed(f"sed -i -E 's/^#(Match|    )/\\1/' {fragment}")
+        # A login makes it; `su` is none.
+        laptop.succeed("install -d -m 0700 -o alice /run/user/$(id -u alice)")
+        assert laptop.succeed(as_alice("ssh web01.kedge id -un")).strip() == "alice"
+
 with subtest("people's sessions are not confined as the agent is"):
     said = laptop.succeed(as_alice("kedge ssh web01 'grep -E ^CapBnd /proc/self/status; touch ~/here; echo $HOME'"))
     assert "/home/alice" in said and "CapBnd:\t0000000000000000" not in said, said
